@@ -1,2 +1,5 @@
-//! Room under construction.
+//! The service proxy daemon and its operator verbs.
+
+pub mod maps;
+
 fn main() {}

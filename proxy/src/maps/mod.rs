@@ -1,0 +1,46 @@
+//! The door to the service tables: what the event loop may ask of them.
+//!
+//! Two implementations: `kernel` (the pinned BPF maps) and, for the tests, one in memory that can fail at random. Nobody
+//! but the event loop's thread writes; the programs only read.
+
+use anyhow::Result;
+use fairlead_ebpf_shared::{Backend, Frontend, FrontendKey, Reason, SetWord};
+use fairlead_proxy_model::{Dump, Sizes};
+
+/// Waits until no program runs that started before the wait; to be run on a thread that may block (milliseconds).
+pub type GracePeriod = Box<dyn FnOnce() -> Result<()> + Send>;
+
+/// One set of service tables. Every error names the deed, the map, the entry and the errno.
+pub trait Maps {
+    /// How many entries the maps really have (an existing pinned map decides, not the command line).
+    fn sizes(&self) -> Sizes;
+
+    /// Writes `backends` to `BACKENDS[base..]`. The caller made sure that no published set refers to any of these indexes,
+    /// so the order of the writes does not matter and half of them is no harm.
+    fn put_backends(&mut self, base: u32, backends: &[Backend]) -> Result<()>;
+
+    /// One atomic 64-bit store of `word` to `SETS[slot]`; every earlier write is visible to whoever sees it.
+    fn switch_set(&mut self, slot: u32, word: SetWord) -> Result<()>;
+
+    /// Zeroes `SETS[slot]` (atomic store) and `SLOT_COUNTERS[slot]` on all CPUs.
+    fn clear_slot(&mut self, slot: u32) -> Result<()>;
+
+    /// Inserts or overwrites a key of `FRONTENDS`.
+    fn put_frontend(&mut self, key: &FrontendKey, value: &Frontend) -> Result<()>;
+
+    /// Deletes a key of `FRONTENDS`; a key that is not there is a success.
+    fn delete_frontend(&mut self, key: &FrontendKey) -> Result<()>;
+
+    /// Reads everything that is in use, in batches: all of `FRONTENDS`, the words that are not zero, and of `BACKENDS` only
+    /// what these words refer to.
+    fn dump(&self) -> Result<Dump>;
+
+    /// `COUNTERS`, summed over the CPUs, in [`Reason`] order.
+    fn counters(&self) -> Result<[u64; Reason::ALL.len()]>;
+
+    /// `SLOT_COUNTERS` of each of `slots`, summed over the CPUs, in the same order.
+    fn slot_counters(&self, slots: &[u32]) -> Result<Vec<u64>>;
+
+    /// See [`GracePeriod`].
+    fn grace_period(&self) -> GracePeriod;
+}
