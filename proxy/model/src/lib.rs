@@ -3,6 +3,24 @@
 //! Does no I/O, reads no clock, knows no Kubernetes type and no kernel. Invariant others may rely on: after any prefix of
 //! the operations that this crate orders, every frontend resolves to a backend that is alive in the old or in the new state.
 
+mod actual;
+mod desired;
+mod diff;
+mod engine;
+mod facts;
+mod ids;
+mod policy;
+mod render;
+mod resolve;
 mod tables;
 
+pub use actual::{Actual, Fill, Retired, ip_addr, socket_addr};
+pub use desired::{Desired, DesiredFrontend};
+pub use diff::{NoRoom, Plan, Removal, diff};
+pub use engine::{Change, Engine};
+pub use facts::{Endpoint, Family, ObjectName, Protocol, ServiceFact, ServicePort, SliceFact, TrafficPolicy};
+pub use ids::{Region, Regions, Slots};
+pub use policy::{Notice, PortTable, ServiceTable, address_bytes, expand, frontend_key};
+pub use render::{frontend_name, protocol_name, render_desired, render_dump, render_outcomes};
+pub use resolve::{Break, Outcome, Tables};
 pub use tables::{Dump, DumpedSet, MapOp, Sizes};
