@@ -1,0 +1,95 @@
+//! The BPF programs of the service proxy: the maps, the entry points, and nothing else, so that one screen shows what the
+//! kernel sees.
+//!
+//! Knows no policy: which backends a frontend has was decided in user space. Invariant others may rely on: a program never
+//! sends a connection to a backend whose tag is not bound to the frontend the application asked for (`lookup.rs`).
+#![no_std]
+#![no_main]
+
+mod address;
+mod connect;
+mod counters;
+mod getpeername;
+mod lookup;
+mod recvmsg;
+mod sendmsg;
+
+use aya_ebpf::bindings::BPF_F_MMAPABLE;
+use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, SkStorage};
+use aya_ebpf::macros::{btf_map, cgroup_sock_addr};
+use aya_ebpf::programs::SockAddrContext;
+use fairlead_ebpf_shared::{
+    Backend, DEFAULT_BACKENDS, DEFAULT_REPLIES, DEFAULT_SLOTS, Frontend, FrontendKey, Origin, Reason, ReplyKey, SetWord,
+};
+
+/// Preallocated: a service must not fail to be written because the kernel is short of memory at that moment.
+#[btf_map]
+static FRONTENDS: HashMap<FrontendKey, Frontend, { DEFAULT_SLOTS as usize }> = HashMap::new();
+
+#[btf_map]
+static SETS: Array<SetWord, { DEFAULT_SLOTS as usize }, { BPF_F_MMAPABLE as usize }> = Array::new();
+
+#[btf_map]
+static BACKENDS: Array<Backend, { DEFAULT_BACKENDS as usize }> = Array::new();
+
+#[btf_map]
+static ORIGINS: SkStorage<Origin> = SkStorage::new();
+
+#[btf_map]
+static REPLIES: LruHashMap<ReplyKey, Origin, { DEFAULT_REPLIES as usize }> = LruHashMap::new();
+
+#[btf_map]
+static COUNTERS: PerCpuArray<u64, { Reason::ALL.len() }> = PerCpuArray::new();
+
+#[btf_map]
+static SLOT_COUNTERS: PerCpuArray<u64, { DEFAULT_SLOTS as usize }> = PerCpuArray::new();
+
+#[cgroup_sock_addr(connect4)]
+pub fn connect4(ctx: SockAddrContext) -> i32 {
+    connect::v4(&ctx)
+}
+
+#[cgroup_sock_addr(connect6)]
+pub fn connect6(ctx: SockAddrContext) -> i32 {
+    connect::v6(&ctx)
+}
+
+#[cgroup_sock_addr(sendmsg4)]
+pub fn sendmsg4(ctx: SockAddrContext) -> i32 {
+    sendmsg::v4(&ctx)
+}
+
+#[cgroup_sock_addr(sendmsg6)]
+pub fn sendmsg6(ctx: SockAddrContext) -> i32 {
+    sendmsg::v6(&ctx)
+}
+
+#[cgroup_sock_addr(recvmsg4)]
+pub fn recvmsg4(ctx: SockAddrContext) -> i32 {
+    recvmsg::v4(&ctx)
+}
+
+#[cgroup_sock_addr(recvmsg6)]
+pub fn recvmsg6(ctx: SockAddrContext) -> i32 {
+    recvmsg::v6(&ctx)
+}
+
+#[cgroup_sock_addr(getpeername4)]
+pub fn getpeername4(ctx: SockAddrContext) -> i32 {
+    getpeername::v4(&ctx)
+}
+
+#[cgroup_sock_addr(getpeername6)]
+pub fn getpeername6(ctx: SockAddrContext) -> i32 {
+    getpeername::v6(&ctx)
+}
+
+/// `bpf_sk_storage_get` and `bpf_set_retval` are for programs under a GPL-compatible licence.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
