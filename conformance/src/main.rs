@@ -1,2 +1,50 @@
-//! Room under construction.
-fn main() {}
+//! `fairlead-lab`: the judge's tools on the command line.
+
+use clap::{Parser, Subcommand};
+use fairlead_conformance::lab::Lab;
+use fairlead_conformance::peers;
+
+/// Peers, traffic and benchmarks of Fairlead's lab.
+#[derive(Parser)]
+#[command(name = "fairlead-lab", version)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// The reference plugins to compare with.
+    #[command(subcommand)]
+    Peers(Peers),
+    /// Make an empty lab of one node, print its directory and stand until standard input ends.
+    Stand {
+        /// Its name.
+        name: String,
+    },
+}
+
+#[derive(Subcommand)]
+enum Peers {
+    /// Build what is missing, from Go modules, into the cache; print the directory.
+    Build,
+    /// Print the directory they are in; fails when they are not built.
+    Path,
+}
+
+fn main() -> anyhow::Result<()> {
+    match Cli::parse().verb {
+        Verb::Peers(Peers::Build) => println!("{}", peers::build()?.display()),
+        Verb::Stand { name } => stand(&name)?,
+        Verb::Peers(Peers::Path) => println!("{}", peers::cni_bin()?.display()),
+    }
+    Ok(())
+}
+
+fn stand(name: &str) -> anyhow::Result<()> {
+    let lab = Lab::new(name)?;
+    let _node = lab.node("node")?;
+    println!("{}", lab.dir().display());
+    std::io::copy(&mut std::io::stdin(), &mut std::io::sink())?;
+    Ok(())
+}
