@@ -144,7 +144,8 @@ fn what_a_killed_run_left_is_removed_by_the_next_lab() -> Result<()> {
     assert!(Path::new(&line).is_dir(), "{line}");
     victim.kill()?;
     let _next = Lab::new("next")?;
-    assert!(!Path::new(&line).exists(), "{line} is still there");
+    // The labs of the other tests sweep as well: one of them may be at it still.
+    fairlead_conformance::limit::until("the sweep", patience(20), || Ok((!Path::new(&line).exists()).then_some(())))?;
     Ok(())
 }
 

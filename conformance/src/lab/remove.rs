@@ -92,9 +92,9 @@ fn is_alive(dir: &Path) -> bool {
     }
     match (start_time(pid), fs::read_to_string(dir.join("owner"))) {
         (None, _) => false,
-        (Some(now), Ok(then)) => now.to_string() == then.trim(),
+        (Some(now), Ok(then)) if !then.is_empty() => now.to_string() == then,
         // Made a moment ago, not yet signed.
-        (Some(_), Err(_)) => true,
+        (Some(_), _) => true,
     }
 }
 
