@@ -141,7 +141,7 @@ fn what_a_killed_run_left_is_removed_by_the_next_lab() -> Result<()> {
     let line = fairlead_conformance::limit::until("the victim's lab", patience(20), || {
         Ok(victim.stdout_text()?.lines().next().map(str::to_owned))
     })?;
-    assert!(Path::new(&line).is_dir(), "{line}");
+    assert!(victim.is_alive()? && Path::new(&line).is_dir(), "{line}");
     victim.kill()?;
     let _next = Lab::new("next")?;
     // The labs of the other tests sweep as well: one of them may be at it still.

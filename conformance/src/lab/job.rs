@@ -129,8 +129,11 @@ impl Job {
             false => None,
         };
         let mut child = place.spawn(&mut command)?;
-        if let (Some(bytes), Some(mut pipe)) = (&self.stdin, child.stdin.take()) {
-            pipe.write_all(bytes).with_context(|| format!("write to {name}"))?;
+        if let Some(bytes) = &self.stdin {
+            // Taken out of the child, so that it is closed behind the last byte.
+            if let Some(mut pipe) = child.stdin.take() {
+                pipe.write_all(bytes).with_context(|| format!("write to {name}"))?;
+            }
         }
         Ok(Running { name: format!("{} on {}", self.line(), place.name()), child, log, ready, released: false })
     }
