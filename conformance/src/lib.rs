@@ -10,3 +10,4 @@ pub mod dist;
 pub mod lab;
 pub mod limit;
 pub mod peers;
+pub mod traffic;

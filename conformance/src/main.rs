@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 use fairlead_conformance::lab::Lab;
-use fairlead_conformance::peers;
+use fairlead_conformance::{peers, traffic};
 
 /// Peers, traffic and benchmarks of Fairlead's lab.
 #[derive(Parser)]
@@ -17,6 +17,9 @@ enum Verb {
     /// The reference plugins to compare with.
     #[command(subcommand)]
     Peers(Peers),
+    /// Ask and answer, and count what does not come back.
+    #[command(subcommand)]
+    Traffic(traffic::Verb),
     /// Make an empty lab of one node, print its directory and stand until standard input ends.
     Stand {
         /// Its name.
@@ -35,6 +38,7 @@ enum Peers {
 fn main() -> anyhow::Result<()> {
     match Cli::parse().verb {
         Verb::Peers(Peers::Build) => println!("{}", peers::build()?.display()),
+        Verb::Traffic(verb) => verb.run()?,
         Verb::Stand { name } => stand(&name)?,
         Verb::Peers(Peers::Path) => println!("{}", peers::cni_bin()?.display()),
     }
