@@ -64,8 +64,6 @@ impl std::str::FromStr for Kernel {
 
 /// A kernel that is ready to boot.
 pub struct Prepared {
-    /// Which.
-    pub kernel: Kernel,
     /// The compressed image.
     pub image: PathBuf,
     /// The initrd that mounts this machine's files.
@@ -107,7 +105,7 @@ pub fn prepare(kernel: Kernel) -> Result<Prepared> {
         fs::rename(&fresh, &home).with_context(|| format!("rename {} to {}", fresh.display(), home.display()))?;
     }
     let image = only(&home.join("root/boot"), "vmlinuz-")?;
-    Ok(Prepared { kernel, image, initrd: home.join("initrd"), modules: home.join("root/lib/modules") })
+    Ok(Prepared { image, initrd: home.join("initrd"), modules: home.join("root/lib/modules") })
 }
 
 fn unpack(kernel: Kernel, fresh: &Path) -> Result<()> {

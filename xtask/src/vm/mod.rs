@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 pub use guest::{Guest, Outcome};
-pub use kernel::{Kernel, PACKAGES, Prepared, is_prepared, prepare};
+pub use kernel::{Kernel, PACKAGES, is_prepared, prepare};
 
 /// `cargo xtask vm -k 6.1 -- COMMAND …`
 #[derive(Parser)]

@@ -1,0 +1,125 @@
+//! Ring 5: the binaries of rings 1 and 2, and one line through the whole house, under other kernels. They are the same
+//! binaries: the guest sees this machine's files.
+
+use super::binaries::Binary;
+use super::tally::Tally;
+use crate::vm::{self, Guest, Kernel, Outcome};
+use crate::{place, steps};
+use anyhow::Result;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// Boot and run of one kernel. Code runs 10–20 times slower there.
+const LIMIT: Duration = Duration::from_secs(1200);
+/// By how much the tests' own limits are stretched.
+const PATIENCE: &str = "20";
+/// Line before the output of a binary, with its number; and after it, with its exit status.
+const BEGIN: &str = "=== fairlead begin";
+const END: &str = "=== fairlead end";
+/// The crates that talk to the kernel.
+const PACKAGES: &[&str] = &["fairlead-kernel", "fairlead-ebpf-object"];
+/// Of the conformance tests only this: pods, overlay, proxy, one request by VIP from node to node.
+const THROUGH: &str = "one_true_line";
+
+/// Run them under every kernel there is.
+pub fn run(binaries: &[Binary], filter: Option<&str>) -> Result<Tally> {
+    let chosen: Vec<(&Binary, Option<&str>)> = binaries
+        .iter()
+        .filter_map(|binary| match binary.package.as_str() {
+            "fairlead-conformance" if binary.kind == "test" => Some((binary, Some(filter.unwrap_or(THROUGH)))),
+            package if PACKAGES.contains(&package) => Some((binary, filter)),
+            _ => None,
+        })
+        .collect();
+    let mut sum = Tally::default();
+    for kernel in Kernel::ALL {
+        sum.add(under(kernel, &chosen)?);
+    }
+    Ok(sum)
+}
+
+fn under(kernel: Kernel, chosen: &[(&Binary, Option<&str>)]) -> Result<Tally> {
+    if !vm::is_prepared(kernel) {
+        let line = format!("ring 5 under {kernel}: this distribution does not package that kernel (Debian 12 does)");
+        println!("  -- {line}");
+        return Ok(Tally::of_skip(line));
+    }
+    let started = Instant::now();
+    println!("  .. {:>9}  under Linux {kernel}", "");
+    let guest = Guest {
+        memory_mib: 3072,
+        limit: LIMIT,
+        environment: vec![
+            ("FAIRLEAD_PATIENCE".to_owned(), PATIENCE.to_owned()),
+            ("FAIRLEAD_DIST".to_owned(), place::dist().display().to_string()),
+        ],
+    };
+    let command = ["sh".to_owned(), "-c".to_owned(), script(chosen)];
+    let (output, lost) = match guest.run(&vm::prepare(kernel)?, &command, false)? {
+        Outcome::Ended { output, .. } => (output, None),
+        Outcome::Lost { output, console } => (output, Some(console)),
+    };
+    let mut sum = Tally::default();
+    for (number, (binary, _)) in chosen.iter().enumerate() {
+        let (said, well) = part(&output, number);
+        let mut tally = Tally::read(said, well, binary, version(kernel));
+        for failure in &mut tally.failed {
+            *failure = format!("under Linux {kernel}: {failure}\n    there: cargo xtask test --ring 5 NAME");
+        }
+        let (passed, failed, skipped) = tally.counts();
+        if passed + failed + skipped > 0 {
+            super::report(&format!("{} under {kernel}", binary.title()), started, &tally, said);
+        }
+        sum.add(tally);
+    }
+    if let Some(console) = lost {
+        println!("the guest never ended; its console's last lines:\n{console}");
+    }
+    steps::done(&format!("Linux {kernel}, with its boot"), started);
+    Ok(sum)
+}
+
+/// Every binary in turn, each between two lines that tell its output from the others'.
+fn script(chosen: &[(&Binary, Option<&str>)]) -> String {
+    let mut script = String::new();
+    for (number, (binary, filter)) in chosen.iter().enumerate() {
+        let arguments = binary.arguments(*filter).join(" ");
+        let (room, executable) = (quoted(&binary.room), quoted(&binary.executable));
+        script += &format!(
+            "echo '{BEGIN} {number}'; cd {room} && CARGO_MANIFEST_DIR={room} timeout 900 {executable} {arguments} 2>&1; \
+             echo '{END} '$?\n"
+        );
+    }
+    script
+}
+
+fn quoted(path: &Path) -> String {
+    format!("'{}'", path.display().to_string().replace('\'', r"'\''"))
+}
+
+/// The output of binary `number`, and whether it ended well. A guest that died leaves the last one without an end.
+fn part(output: &str, number: usize) -> (&str, bool) {
+    let Some((_, rest)) = output.split_once(&format!("{BEGIN} {number}\n")) else { return ("", false) };
+    match rest.split_once(END) {
+        Some((said, status)) => (said, status.trim_start().starts_with("0\n") || status.trim() == "0"),
+        None => (rest, false),
+    }
+}
+
+fn version(kernel: Kernel) -> (u32, u32) {
+    place::parse_kernel(&kernel.to_string()).unwrap_or((0, 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guests_output_is_cut_at_its_lines() {
+        let output = format!("{BEGIN} 0\nfirst\n{END} 0\n{BEGIN} 1\nsecond\n{END} 101\n{BEGIN} 2\nthird\n");
+        assert_eq!(part(&output, 0), ("first\n", true));
+        assert_eq!(part(&output, 1), ("second\n", false));
+        assert_eq!(part(&output, 2), ("third\n", false));
+        assert_eq!(part(&output, 3), ("", false));
+    }
+}
