@@ -5,9 +5,11 @@
 //! Others may rely on [`lab::Lab`]: whatever it made is gone after its drop, also when the test panicked, and what a
 //! killed run left is removed by the next one.
 
+pub mod capture;
 pub mod cni;
 pub mod dist;
 pub mod lab;
 pub mod limit;
 pub mod peers;
+pub mod snapshot;
 pub mod traffic;

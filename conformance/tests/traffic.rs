@@ -1,6 +1,7 @@
 //! The traffic generator counts what happened, and nothing else.
 
 use anyhow::Result;
+use fairlead_conformance::capture::Capture;
 use fairlead_conformance::lab::Lab;
 use fairlead_conformance::limit::patience;
 use fairlead_conformance::traffic;
@@ -12,6 +13,7 @@ fn every_request_over_a_wire_is_answered_by_the_server_asked() -> Result<()> {
     lab.wire(&a, "192.168.77.1/24", &b, "192.168.77.2/24")?;
     let mut server = b.start(&traffic::serve("bee", &["tcp:8080", "udp:5353"])?)?;
     server.wait_ready(patience(10))?;
+    let capture = Capture::start(&b, "eth0", "tcp port 8080")?;
     let targets = ["tcp:192.168.77.2:8080", "udp:192.168.77.2:5353", "udp-connected:192.168.77.2:5353"];
     let reports = traffic::counted(a.output(&traffic::request(&targets, 500)?.args(["--concurrency", "4"]))?)?;
     assert_eq!(reports.len(), targets.len());
@@ -19,6 +21,9 @@ fn every_request_over_a_wire_is_answered_by_the_server_asked() -> Result<()> {
         assert_eq!((report.sent, report.answered, report.backends.get("bee")), (500, 500, Some(&500)), "{report:?}");
         assert!(report.latency_us.p50 > 0.0);
     }
+    let packet = capture.wait_for(&["192.168.77.1", "> 192.168.77.2.8080: Flags [S]"])?;
+    assert!(packet.contains("IPv4"), "{packet}");
+    assert!(capture.stop()?.len() >= 500, "a connection has more than one packet");
     server.stop()
 }
 

@@ -26,7 +26,7 @@ pub use place::Place;
 pub use pod::Pod;
 pub use remove::remove_kept;
 pub use running::Running;
-pub use wire::Switch;
+pub use wire::{Switch, netns_name};
 
 static SERIAL: AtomicU32 = AtomicU32::new(0);
 
@@ -162,6 +162,11 @@ pub fn cgroup2_mount() -> Result<PathBuf> {
         Some(row) => Ok(PathBuf::from(row[1])),
         None => bail!("no cgroup v2 is mounted: `mount -t cgroup2 none /sys/fs/cgroup` on a machine without systemd"),
     }
+}
+
+/// Takes down the lab in this directory at once, from any thread: kills, deletes, unmounts, removes. What went wrong.
+pub fn take_down(dir: &Path) -> Vec<String> {
+    remove::remove(dir)
 }
 
 fn make_dir(path: &Path) -> Result<()> {

@@ -7,6 +7,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result, anyhow};
 use nix::sched::{CloneFlags, setns, unshare};
@@ -44,6 +45,12 @@ impl Place {
     /// The cgroup v2 directory its processes are in.
     pub fn cgroup(&self) -> Option<&Path> {
         self.cgroup.as_deref()
+    }
+
+    /// A path for a file of the caller's, not used before; it goes with the lab.
+    pub fn scratch_file(&self, name: &str) -> PathBuf {
+        static SERIAL: AtomicU32 = AtomicU32::new(0);
+        self.files.join(format!("{:03}.{}.{name}", SERIAL.fetch_add(1, Ordering::Relaxed), self.name))
     }
 
     /// Runs `deed` on a thread of its own inside the namespaces. What it opens there (sockets, files) stays theirs.

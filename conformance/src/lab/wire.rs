@@ -67,6 +67,6 @@ fn bring_up(place: &Place, device: &str, addresses: &[&str]) -> Result<()> {
 }
 
 /// The name `ip` knows a namespace by: the last part of its path.
-pub(crate) fn netns_name(place: &Place) -> String {
+pub fn netns_name(place: &Place) -> String {
     place.netns().file_name().unwrap_or_default().to_string_lossy().into_owned()
 }

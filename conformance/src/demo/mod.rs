@@ -1,0 +1,104 @@
+//! The demo: two nodes, an overlay, a Service, and requests that go on while things are taken away.
+//!
+//! Everything in it is the real thing: the files of `examples/two-nodes`, the binaries that ship, packets on a wire. What
+//! it shows it also checks: a lost request, a connection that broke or anything left behind is a failure.
+
+mod acts;
+mod picture;
+mod stage;
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::lab::{self, Lab};
+use crate::snapshot::Snapshot;
+use stage::Stage;
+
+/// The lab's name: what `--down` looks for.
+const NAME: &str = "demo";
+
+/// Options of `fairlead-lab demo`.
+#[derive(Args)]
+pub struct Options {
+    /// Leave the two nodes up and print commands to play with.
+    #[arg(long, conflicts_with = "down")]
+    keep: bool,
+    /// Remove what `--keep` left.
+    #[arg(long)]
+    down: bool,
+}
+
+/// Shows it. An error is the reason why something did not hold; the machine is as before in any case but `--keep`.
+pub fn run(options: &Options) -> Result<()> {
+    if options.down {
+        return down();
+    }
+    let began = Instant::now();
+    let before = Snapshot::machine().context("look at the machine before the demo")?;
+    let mut lab = Lab::new(NAME)?;
+    take_down_on_interrupt(lab.dir().to_owned())?;
+
+    title("Two nodes, joined by a wire");
+    let mut stage = Stage::build(&lab)?;
+    picture::draw(&stage)?;
+    title("2,000 requests by VIP from a pod on each node");
+    acts::spread(&stage)?;
+    title("Latency by VIP beside that by pod IP");
+    acts::latency(&stage)?;
+    title("A backend taken away and another added, by editing the YAML while requests run");
+    acts::edit(&stage)?;
+    title("The proxy killed with SIGKILL and started again, while requests run and a connection stays open");
+    acts::kill(&mut stage)?;
+
+    if options.keep {
+        stage.print_commands();
+        for daemon in stage.into_daemons() {
+            lab.adopt(daemon);
+        }
+        lab.keep()?;
+        println!("\nUp after {:.1} s. `cargo xtask demo --down` removes it.", began.elapsed().as_secs_f64());
+        return Ok(());
+    }
+    title("Everything taken down");
+    stage.take_down()?;
+    drop(lab);
+    let left = before.wait_until_same().context("compare the machine with what was there before")?;
+    if let Some(difference) = left {
+        bail!("left behind:\n{difference}");
+    }
+    println!("  links, addresses, routes, nft rules, BPF programs and maps, cgroups, files: as before");
+    println!("\nDone in {:.1} s.", began.elapsed().as_secs_f64());
+    Ok(())
+}
+
+fn down() -> Result<()> {
+    match lab::remove_kept(NAME)? {
+        0 => println!("No demo is up."),
+        count => println!("{count} demo{} removed.", if count == 1 { "" } else { "s" }),
+    }
+    Ok(())
+}
+
+/// Ctrl-C in the middle leaves nothing behind: the whole lab goes, then we go.
+fn take_down_on_interrupt(dir: PathBuf) -> Result<()> {
+    let mut signals = Signals::new([SIGINT, SIGTERM]).context("listen for SIGINT and SIGTERM")?;
+    std::thread::spawn(move || {
+        if let Some(signal) = signals.forever().next() {
+            eprintln!("\ninterrupted: taking everything down");
+            for trouble in lab::take_down(&dir) {
+                eprintln!("{trouble}");
+            }
+            std::process::exit(128 + signal);
+        }
+    });
+    Ok(())
+}
+
+fn title(text: &str) {
+    println!("\n── {text} {}", "─".repeat(100usize.saturating_sub(text.chars().count())));
+}
