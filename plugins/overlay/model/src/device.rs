@@ -42,6 +42,8 @@ pub struct DeviceSpec {
     pub mac: Mac,
     /// Its MTU in bytes.
     pub mtu: u32,
+    /// Who owns it, [`OWNER`] and the state directory: by this `cleanup` finds it, and two agents notice each other.
+    pub alias: String,
     /// The base address of each of the node's subnets as a host address: source of what the host itself sends to pods.
     /// A /32 (/128) because no connected route may appear.
     pub addresses: BTreeSet<IpNet>,
@@ -70,6 +72,8 @@ pub struct DeviceFacts {
     pub mac: Mac,
     /// Its MTU in bytes.
     pub mtu: u32,
+    /// Its alias, `IFLA_IFALIAS`.
+    pub alias: Option<String>,
     /// Administratively up.
     pub up: bool,
     /// Its addresses.
@@ -81,7 +85,7 @@ pub struct DeviceFacts {
 pub enum DeviceOperation {
     /// Remove it; the text says what cannot be changed in place.
     Delete(String),
-    /// Create it, down, with everything but addresses.
+    /// Create it, down, with everything but alias and addresses.
     Create,
     /// Set local address, lower device and learning.
     Change,
@@ -89,6 +93,8 @@ pub enum DeviceOperation {
     SetMac,
     /// Set the MTU.
     SetMtu,
+    /// Write our name on it.
+    SetAlias,
     /// Remove an address.
     DeleteAddress(IpNet),
     /// Add an address.
@@ -97,26 +103,39 @@ pub enum DeviceOperation {
     Up,
 }
 
-/// A link with the device's name that is no VXLAN device: not ours to remove.
+/// The first word of the alias of a device of ours; the state directory follows.
+pub const OWNER: &str = "fairlead-overlay ";
+
+/// A link with the device's name that is not ours to change.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NameTaken {
-    name: String,
-    kind: Option<String>,
+pub enum NameTaken {
+    /// It is no VXLAN device: the name and the kind.
+    OtherKind(String, String),
+    /// Another agent made it: the name and that agent's state directory.
+    OtherAgent(String, String),
 }
 
 impl fmt::Display for NameTaken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let NameTaken { name, kind } = self;
-        let kind = kind.as_deref().unwrap_or("hardware");
-        write!(f, "{name} exists and is not a VXLAN device but {kind}: rename or remove it, or choose another vni")
+        match self {
+            NameTaken::OtherKind(name, kind) => write!(
+                f,
+                "{name} exists and is not a VXLAN device but {kind}: rename or remove it, or choose another vni in the peers file"
+            ),
+            NameTaken::OtherAgent(name, state_dir) => write!(
+                f,
+                "{name} belongs to the fairlead-overlay with the state directory {state_dir}: stop that one and run \
+                 `fairlead-overlay cleanup --state-dir {state_dir}`, or choose another vni in the peers file"
+            ),
+        }
     }
 }
 
 impl std::error::Error for NameTaken {}
 
 impl DeviceSpec {
-    /// The device that `peers` ask for above `underlay`.
-    pub fn new(peers: &Peers, underlay: &Underlay) -> Result<DeviceSpec, mtu::TooSmall> {
+    /// The device that `peers` ask for above `underlay`, made by the agent with that state directory.
+    pub fn new(peers: &Peers, underlay: &Underlay, state_dir: &str) -> Result<DeviceSpec, mtu::TooSmall> {
         Ok(DeviceSpec {
             name: peers.device_name(),
             vni: peers.vni,
@@ -125,6 +144,7 @@ impl DeviceSpec {
             lower: underlay.index,
             mac: peers.me.mac,
             mtu: mtu::inner(underlay.mtu, &peers.me.address, peers.ipv6_network.is_some())?,
+            alias: format!("{OWNER}{state_dir}"),
             addresses: peers.me.subnets().map(|subnet| IpNet::from(subnet.network())).collect(),
             networks: peers.networks().collect(),
         })
@@ -138,7 +158,12 @@ impl DeviceSpec {
             return Ok(steps);
         };
         if actual.kind.as_deref() != Some("vxlan") {
-            return Err(NameTaken { name: self.name.clone(), kind: actual.kind.clone() });
+            let kind = actual.kind.as_deref().unwrap_or("hardware");
+            return Err(NameTaken::OtherKind(self.name.clone(), kind.to_owned()));
+        }
+        let alias = actual.alias.as_deref();
+        if let Some(other) = alias.filter(|alias| *alias != self.alias).and_then(|alias| alias.strip_prefix(OWNER)) {
+            return Err(NameTaken::OtherAgent(self.name.clone(), other.to_owned()));
         }
         if let Some(reason) = self.unchangeable(actual) {
             steps.push(DeviceOperation::Delete(reason));
@@ -154,6 +179,9 @@ impl DeviceSpec {
         if actual.mtu != self.mtu {
             steps.push(DeviceOperation::SetMtu);
         }
+        if alias != Some(self.alias.as_str()) {
+            steps.push(DeviceOperation::SetAlias);
+        }
         let inside = |address: &&IpNet| self.networks.iter().any(|network| network.contains(&address.addr()));
         let foreign = actual.addresses.iter().filter(inside).filter(|address| !self.addresses.contains(*address));
         // The new address first: the kernel flushes the device's IPv4 routes when its last IPv4 address goes.
@@ -167,7 +195,7 @@ impl DeviceSpec {
     }
 
     fn create(&self, steps: &mut Vec<DeviceOperation>) {
-        steps.push(DeviceOperation::Create);
+        steps.extend([DeviceOperation::Create, DeviceOperation::SetAlias]);
         steps.extend(self.addresses.iter().cloned().map(DeviceOperation::AddAddress));
         steps.push(DeviceOperation::Up);
     }
@@ -201,6 +229,7 @@ impl DeviceSpec {
             DeviceOperation::Change => format!("ip link set {name} type vxlan dev {lower} local {local} nolearning"),
             DeviceOperation::SetMac => format!("ip link set {name} address {mac}"),
             DeviceOperation::SetMtu => format!("ip link set {name} mtu {mtu}"),
+            DeviceOperation::SetAlias => format!("ip link set {name} alias '{}'", self.alias),
             DeviceOperation::DeleteAddress(address) => format!("ip addr del {address} dev {name}"),
             DeviceOperation::AddAddress(address) => format!("ip addr add {address} dev {name}"),
             DeviceOperation::Up => format!("ip link set {name} up"),

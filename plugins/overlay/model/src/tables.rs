@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -167,24 +167,41 @@ impl Tables {
     pub fn apply(&mut self, operation: &Operation) {
         match *operation {
             Operation::SetFdb(mac, address) => {
-                self.fdb.retain(|(other, _)| *other != mac);
+                let others: Vec<_> = self.destinations(mac).copied().filter(|entry| entry.1 != address).collect();
+                for entry in others {
+                    self.fdb.remove(&entry);
+                }
                 self.fdb.insert((mac, address));
             }
-            Operation::SetNeighbour(gateway, mac) => drop(self.neighbours.insert(gateway, mac)),
+            Operation::SetNeighbour(gateway, mac) => {
+                self.neighbours.insert(gateway, mac);
+            }
             Operation::SetRoute(subnet, gateway) => {
                 self.routes.insert(RouteKey::ours(subnet), NextHop { gateway: Some(gateway), onlink: true });
             }
-            Operation::DeleteRoute(key) => drop(self.routes.remove(&key)),
-            Operation::DeleteNeighbour(gateway) => drop(self.neighbours.remove(&gateway)),
-            Operation::DeleteFdb(mac, address) => drop(self.fdb.remove(&(mac, address))),
+            Operation::DeleteRoute(key) => {
+                self.routes.remove(&key);
+            }
+            Operation::DeleteNeighbour(gateway) => {
+                self.neighbours.remove(&gateway);
+            }
+            Operation::DeleteFdb(mac, address) => {
+                self.fdb.remove(&(mac, address));
+            }
         }
     }
 
-    /// Whether a setting operation would change nothing.
+    /// The FDB entries of one MAC.
+    fn destinations(&self, mac: Mac) -> impl Iterator<Item = &(Mac, IpAddr)> {
+        let least = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        self.fdb.range((mac, least)..).take_while(move |(other, _)| *other == mac)
+    }
+
+    /// Whether an operation would change nothing.
     fn holds(&self, operation: &Operation) -> bool {
         match *operation {
             Operation::SetFdb(mac, address) => {
-                let mut of_mac = self.fdb.iter().filter(|(other, _)| *other == mac);
+                let mut of_mac = self.destinations(mac);
                 of_mac.next() == Some(&(mac, address)) && of_mac.next().is_none()
             }
             Operation::SetNeighbour(gateway, mac) => self.neighbours.get(&gateway) == Some(&mac),
