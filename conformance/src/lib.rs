@@ -7,6 +7,7 @@
 
 pub mod capture;
 pub mod cni;
+pub mod demo;
 pub mod dist;
 pub mod lab;
 pub mod limit;

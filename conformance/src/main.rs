@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 use fairlead_conformance::lab::Lab;
-use fairlead_conformance::{peers, traffic};
+use fairlead_conformance::{demo, peers, traffic};
 
 /// Peers, traffic and benchmarks of Fairlead's lab.
 #[derive(Parser)]
@@ -20,6 +20,8 @@ enum Verb {
     /// Ask and answer, and count what does not come back.
     #[command(subcommand)]
     Traffic(traffic::Verb),
+    /// Two nodes, an overlay, a Service: watch requests cross while things are taken away.
+    Demo(demo::Options),
     /// Make an empty lab of one node, print its directory and stand until standard input ends.
     Stand {
         /// Its name.
@@ -39,6 +41,7 @@ fn main() -> anyhow::Result<()> {
     match Cli::parse().verb {
         Verb::Peers(Peers::Build) => println!("{}", peers::build()?.display()),
         Verb::Traffic(verb) => verb.run()?,
+        Verb::Demo(options) => demo::run(&options)?,
         Verb::Stand { name } => stand(&name)?,
         Verb::Peers(Peers::Path) => println!("{}", peers::cni_bin()?.display()),
     }

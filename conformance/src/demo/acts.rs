@@ -1,8 +1,5 @@
 //! What is shown, and checked while it is shown.
 
-use std::thread::sleep;
-use std::time::Duration;
-
 use anyhow::{Result, bail, ensure};
 
 use super::stage::{self, PORT, SERVICE, SERVICE_FILE, Stage, WEB};
@@ -42,7 +39,10 @@ pub(super) fn spread(stage: &Stage) -> Result<()> {
 pub(super) fn latency(stage: &Stage) -> Result<()> {
     let server = &stage.servers[2];
     let direct = format!("tcp:{}:{PORT}", server.address);
-    let yaml = SERVICE.replace("name: web", "name: one").replace("10.96.0.10", "10.96.0.11").replace("service-name: web", "service-name: one");
+    let yaml = SERVICE
+        .replace("name: web", "name: one")
+        .replace("10.96.0.10", "10.96.0.11")
+        .replace("service-name: web", "service-name: one");
     let yaml = without(&without(&yaml, "10.244.1.2"), "10.244.1.3");
     for town in &stage.towns {
         town.node.write("services/one.yaml", &yaml)?;
@@ -50,13 +50,20 @@ pub(super) fn latency(stage: &Stage) -> Result<()> {
     for town in &stage.towns {
         let one = [&*format!("tcp:{ONE_VIP}")];
         limit::until("the new Service to answer", limit::patience(10), || {
-            let report = only(traffic::counted(town.client.output(&traffic::request(&one, 1)?.args(["--timeout-ms", "300"]))?)?)?;
+            let report = only(traffic::counted(
+                town.client.output(&traffic::request(&one, 1)?.args(["--timeout-ms", "300"]))?,
+            )?)?;
             Ok((report.answered == 1).then_some(()))
         })?;
         let job = traffic::request(&[one[0], &direct], REQUESTS)?;
         let reports = traffic::counted(town.client.output(&job)?)?;
         let [vip, pod] = &reports[..] else { bail!("two targets, {} reports", reports.len()) };
-        println!("  {} asks {} on {}: connect, request, answer", town.client.name(), server.pod.name(), stage.towns[server.town].node.name());
+        println!(
+            "  {} asks {} on {}: connect, request, answer",
+            town.client.name(),
+            server.pod.name(),
+            stage.towns[server.town].node.name()
+        );
         for (name, report) in [("by VIP", vip), ("by pod IP", pod)] {
             let time = report.latency_us;
             println!("    {name:<10} {:<22} p50 {:>7.1} µs   p99 {:>7.1} µs", report.target, time.p50, time.p99);
@@ -73,7 +80,11 @@ pub(super) fn edit(stage: &Stage) -> Result<()> {
     let yaml = SERVICE.replace("10.244.1.3", &stage.servers[3].address);
     for town in &stage.towns {
         town.node.write(SERVICE_FILE, &yaml)?;
-        println!("  {}: {SERVICE_FILE} rewritten: 10.244.1.3 (web-2) out, {} (web-4) in", town.node.name(), stage.servers[3].address);
+        println!(
+            "  {}: {SERVICE_FILE} rewritten: 10.244.1.3 (web-2) out, {} (web-4) in",
+            town.node.name(),
+            stage.servers[3].address
+        );
     }
     for client in &mut clients {
         limit::until("an answer of web-4", limit::patience(10), || Ok((count_of(client, "web-4")? > 0).then_some(())))?;
@@ -141,7 +152,6 @@ fn start_clients(stage: &Stage) -> Result<Vec<Running>> {
 fn go_on(client: &mut Running) -> Result<()> {
     let target = only(traffic::so_far(client)?)?.sent + MORE;
     limit::until("more requests", limit::patience(20), || {
-        sleep(Duration::from_millis(50));
         Ok((only(traffic::so_far(client)?)?.sent >= target).then_some(()))
     })
 }

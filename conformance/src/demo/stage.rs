@@ -72,11 +72,18 @@ impl Stage {
         said(began, "fairlead-overlay and fairlead-proxy ready on both");
 
         let mut servers = Vec::new();
-        for (name, town, address) in [("web-1", 0, "10.244.1.2"), ("web-2", 0, "10.244.1.3"), ("web-3", 1, "10.244.2.2"), ("web-4", 1, "10.244.2.3")] {
+        for (name, town, address) in [
+            ("web-1", 0, "10.244.1.2"),
+            ("web-2", 0, "10.244.1.3"),
+            ("web-3", 1, "10.244.2.2"),
+            ("web-4", 1, "10.244.2.3"),
+        ] {
             let pod = lab.pod(&nodes[town], name)?;
             let got = attach(&suite, &nodes[town], &pod)?;
             if got != address {
-                bail!("{name} was given {got}, and the example says {address}: is another process using the node's leases?");
+                bail!(
+                    "{name} was given {got}, and the example says {address}: is another process using the node's leases?"
+                );
             }
             let mut job = pod.start(&traffic::serve(name, &["tcp:8080", "udp:8080"])?)?;
             job.wait_ready(limit::patience(10))?;
@@ -128,9 +135,11 @@ impl Stage {
         println!("\n── Yours to play with {}", "─".repeat(81));
         for town in &self.towns {
             let node = &town.node;
-            let enter = format!("nsenter --net={} --mount={}", node.netns().display(), node.dir().join("mnt").display());
+            let enter =
+                format!("nsenter --net={} --mount={}", node.netns().display(), node.dir().join("mnt").display());
             let pod = format!("nsenter --net={}", town.client.netns().display());
-            let cgroup = town.client.cgroup().map(|dir| dir.join("cgroup.procs").display().to_string()).unwrap_or_default();
+            let cgroup =
+                town.client.cgroup().map(|dir| dir.join("cgroup.procs").display().to_string()).unwrap_or_default();
             println!("\n  # {}", node.name());
             for verb in ["status", "services", "dump"] {
                 println!(
