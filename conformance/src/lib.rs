@@ -8,6 +8,7 @@
 pub mod capture;
 pub mod cni;
 pub mod demo;
+pub mod differential;
 pub mod dist;
 pub mod lab;
 pub mod limit;
