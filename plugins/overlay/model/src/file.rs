@@ -32,7 +32,7 @@ struct File {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct FileNode {
     name: Spanned<String>,
-    address: Spanned<String>,
+    address: Option<Spanned<String>>,
     subnet: Option<Spanned<String>>,
     ipv6_subnet: Option<Spanned<String>>,
     mac: Option<Spanned<String>>,
@@ -65,8 +65,11 @@ pub fn declared(text: &str) -> Result<Declared, PeersError> {
 fn node(node: FileNode) -> Result<DeclaredNode, PeersError> {
     let name = at(node.name);
     let field = |field: &str| format!("{field} of node {:?}", name.value);
+    let address = node.address.ok_or_else(|| {
+        PeersError::at(name.line, format!("node {:?} has no address, where the others send to", name.value))
+    })?;
     Ok(DeclaredNode {
-        address: read(&field("address"), "an IP address", node.address)?,
+        address: read(&field("address"), "an IP address", address)?,
         subnet: node.subnet.map(|v| read(&field("subnet"), "an IPv4 network such as 10.244.1.0/24", v)).transpose()?,
         ipv6_subnet: node
             .ipv6_subnet
@@ -97,9 +100,11 @@ fn syntax_error(text: &str, error: &serde_saphyr::Error) -> PeersError {
     if let Some((head, _)) = message.rsplit_once(" at line ") {
         message.truncate(head.len());
     }
-    let at_fault = usize::try_from(line).ok().and_then(|line| text.lines().nth(line.checked_sub(1)?));
-    if at_fault.is_some_and(|line| line.trim_start_matches(' ').starts_with('\t')) {
-        message.push_str(" (YAML is not indented with tabs; use spaces)");
+    // The parser points to where the value began that the tab cut off.
+    let from = usize::try_from(line).unwrap_or(0).saturating_sub(1);
+    let tab = text.lines().enumerate().skip(from).find(|(_, line)| line.trim_start_matches(' ').starts_with('\t'));
+    if let Some((number, _)) = tab.filter(|_| message.contains("tab")) {
+        return PeersError::at(number as u64 + 1, "indented with a tab; YAML is indented with spaces");
     }
     PeersError::at(line, message)
 }
