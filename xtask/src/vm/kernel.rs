@@ -34,12 +34,25 @@ impl Kernel {
     /// All of them, oldest first.
     pub const ALL: [Kernel; 2] = [Kernel::V6_1, Kernel::V6_12];
 
-    /// The Debian package that depends on the newest image of this version.
-    fn meta_package(self) -> &'static str {
+    /// The Debian releases that package it.
+    pub fn packaged_by_debian(self, release: u32) -> bool {
         match self {
-            Kernel::V6_1 => "linux-image-amd64",
-            Kernel::V6_12 => "linux-image-6.12-amd64",
+            Kernel::V6_1 => release == 12,
+            Kernel::V6_12 => release == 12 || release == 13,
         }
+    }
+
+    /// The package with the newest image of this version: which of the meta packages leads to it differs by release.
+    fn package(self) -> Result<Option<String>> {
+        for meta in ["linux-image-amd64", "linux-image-6.12-amd64"] {
+            let depends = place::command("apt-cache").args(["depends", meta]).output().context("run apt-cache")?;
+            let text = String::from_utf8_lossy(&depends.stdout).into_owned();
+            let mut names = text.lines().filter_map(|line| line.trim().strip_prefix("Depends: "));
+            if let Some(name) = names.find(|name| name.starts_with(&format!("linux-image-{self}."))) {
+                return Ok(Some(name.to_owned()));
+            }
+        }
+        Ok(None)
     }
 }
 
@@ -109,14 +122,9 @@ pub fn prepare(kernel: Kernel) -> Result<Prepared> {
 }
 
 fn unpack(kernel: Kernel, fresh: &Path) -> Result<()> {
-    let meta = kernel.meta_package();
-    let depends = place::command("apt-cache").args(["depends", meta]).output().context("run apt-cache")?;
-    let package = String::from_utf8_lossy(&depends.stdout)
-        .lines()
-        .find_map(|line| line.trim().strip_prefix("Depends: ").filter(|name| name.starts_with("linux-image-")).map(str::to_owned))
-        .with_context(|| {
-            format!("apt knows no package {meta} with a linux-image: run `apt-get update` (Debian 12 or later has it; other distributions do not)")
-        })?;
+    let package = kernel.package()?.with_context(|| {
+        format!("apt knows no package of kernel {kernel}: run `apt-get update` (Debian 12 has it, see setup --check)")
+    })?;
     steps::run(
         &format!("download {package}"),
         place::command("apt-get").args(["download", "-qq", &package]).current_dir(fresh),
