@@ -86,7 +86,7 @@ pub struct Prepared {
 }
 
 fn home(kernel: Kernel) -> Result<PathBuf> {
-    Ok(place::cache()?.join(format!("kernels/{kernel}-{LAYOUT}")))
+    Ok(place::cache()?.join("kernels").join(format!("{kernel}-{LAYOUT}")))
 }
 
 /// Is the kernel unpacked and its initrd built?
@@ -101,20 +101,19 @@ pub fn is_prepared(kernel: Kernel) -> bool {
 pub fn prepare(kernel: Kernel) -> Result<Prepared> {
     let home = home(kernel)?;
     if !home.join("ready").exists() {
-        let parent = home.parent().context("the cache has no parent directory")?;
-        fs::create_dir_all(parent).with_context(|| format!("create {}", parent.display()))?;
-        let fresh =
-            tempfile::Builder::new().prefix(".kernel-").tempdir_in(parent).context("make a directory for a kernel")?;
+        let fresh = place::cache()?.join("kernels").join(format!("{kernel}-half"));
+        if fresh.exists() {
+            fs::remove_dir_all(&fresh).with_context(|| format!("remove the unfinished {}", fresh.display()))?;
+        }
+        fs::create_dir_all(&fresh).with_context(|| format!("create {}", fresh.display()))?;
         // apt drops its rights to download: it must be able to enter the directory.
-        fs::set_permissions(fresh.path(), fs::Permissions::from_mode(0o755))
-            .context("open the kernel's directory to apt")?;
-        unpack(kernel, fresh.path())?;
-        build_initrd(kernel, fresh.path())?;
-        fs::write(fresh.path().join("ready"), LAYOUT).context("mark a kernel ready")?;
+        fs::set_permissions(&fresh, fs::Permissions::from_mode(0o755)).context("open the kernel's directory to apt")?;
+        unpack(kernel, &fresh)?;
+        build_initrd(kernel, &fresh)?;
+        fs::write(&fresh.join("ready"), LAYOUT).context("mark a kernel ready")?;
         if home.exists() {
             fs::remove_dir_all(&home).with_context(|| format!("remove the unfinished {}", home.display()))?;
         }
-        let fresh = fresh.keep();
         fs::rename(&fresh, &home).with_context(|| format!("rename {} to {}", fresh.display(), home.display()))?;
     }
     let image = only(&home.join("root/boot"), "vmlinuz-")?;
