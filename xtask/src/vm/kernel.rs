@@ -110,7 +110,7 @@ pub fn prepare(kernel: Kernel) -> Result<Prepared> {
         fs::set_permissions(&fresh, fs::Permissions::from_mode(0o755)).context("open the kernel's directory to apt")?;
         unpack(kernel, &fresh)?;
         build_initrd(kernel, &fresh)?;
-        fs::write(&fresh.join("ready"), LAYOUT).context("mark a kernel ready")?;
+        fs::write(fresh.join("ready"), LAYOUT).context("mark a kernel ready")?;
         if home.exists() {
             fs::remove_dir_all(&home).with_context(|| format!("remove the unfinished {}", home.display()))?;
         }
