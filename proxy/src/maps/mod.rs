@@ -3,6 +3,11 @@
 //! Two implementations: `kernel` (the pinned BPF maps) and, for the tests, one in memory that can fail at random. Nobody
 //! but the event loop's thread writes; the programs only read.
 
+#[cfg(test)]
+pub mod fake;
+
+pub mod kernel;
+
 use anyhow::Result;
 use fairlead_ebpf_shared::{Backend, Frontend, FrontendKey, Reason, SetWord};
 use fairlead_proxy_model::{Dump, Sizes};

@@ -1,0 +1,84 @@
+//! Maps in memory for the tests, with failures on request. A clone is another daemon's view of the same maps.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use anyhow::{Result, bail};
+use fairlead_ebpf_shared::{Backend, Frontend, FrontendKey, Reason, SetWord};
+use fairlead_proxy_model::{Dump, MapOp, Sizes, Tables};
+
+use super::{GracePeriod, Maps};
+
+/// See the head of the file.
+#[derive(Clone)]
+pub struct FakeMaps {
+    pub tables: Rc<RefCell<Tables>>,
+    sizes: Sizes,
+    /// For each call in turn whether it fails; none left: it does not. A failing write is done half or not at all.
+    pub failures: Rc<RefCell<Vec<bool>>>,
+}
+
+impl FakeMaps {
+    pub fn new(sizes: Sizes) -> Self {
+        Self { tables: Rc::new(RefCell::new(Tables::new(sizes))), sizes, failures: Rc::default() }
+    }
+
+    fn call(&self, op: MapOp) -> Result<()> {
+        let fails = self.failures.borrow_mut().pop().unwrap_or(false);
+        if !fails {
+            self.tables.borrow_mut().apply(&op);
+            return Ok(());
+        }
+        if let MapOp::PutBackends { base, backends } = op {
+            let half = backends[..backends.len() / 2].to_vec();
+            self.tables.borrow_mut().apply(&MapOp::PutBackends { base, backends: half });
+        }
+        bail!("a failure on request (ENOMEM)")
+    }
+}
+
+impl Maps for FakeMaps {
+    fn sizes(&self) -> Sizes {
+        self.sizes
+    }
+
+    fn put_backends(&mut self, base: u32, backends: &[Backend]) -> Result<()> {
+        self.call(MapOp::PutBackends { base, backends: backends.to_vec() })
+    }
+
+    fn switch_set(&mut self, slot: u32, word: SetWord) -> Result<()> {
+        self.call(MapOp::SwitchSet { slot, word })
+    }
+
+    fn clear_slot(&mut self, slot: u32) -> Result<()> {
+        self.call(MapOp::ClearSlot { slot })
+    }
+
+    fn put_frontend(&mut self, key: &FrontendKey, value: &Frontend) -> Result<()> {
+        self.call(MapOp::PutFrontend { key: *key, value: *value })
+    }
+
+    fn delete_frontend(&mut self, key: &FrontendKey) -> Result<()> {
+        self.call(MapOp::DeleteFrontend { key: *key })
+    }
+
+    fn dump(&self) -> Result<Dump> {
+        if self.failures.borrow_mut().pop().unwrap_or(false) {
+            bail!("a failure on request (EINTR)");
+        }
+        Ok(self.tables.borrow().dump())
+    }
+
+    fn counters(&self) -> Result<[u64; Reason::ALL.len()]> {
+        Ok([0; Reason::ALL.len()])
+    }
+
+    fn slot_counters(&self, slots: &[u32]) -> Result<Vec<u64>> {
+        Ok(slots.iter().map(|slot| u64::from(*slot)).collect())
+    }
+
+    fn grace_period(&self) -> GracePeriod {
+        let fails = self.failures.borrow_mut().pop().unwrap_or(false);
+        Box::new(move || if fails { bail!("a failure on request (EINVAL)") } else { Ok(()) })
+    }
+}

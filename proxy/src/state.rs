@@ -1,0 +1,165 @@
+//! The state directory: the lock of the one proxy that runs here, and what the verbs read.
+//!
+//! `lock` carries an open-file-description lock while a proxy runs (it goes with the process, however that ends, and can be
+//! asked for without being taken). `status.json` and `owners.json` are replaced by rename; they outlive the proxy.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::libc;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::apply::Tally;
+use crate::sources::Problem;
+
+const LOCK: &str = "lock";
+const STATUS: &str = "status.json";
+const OWNERS: &str = "owners.json";
+
+/// What a running proxy tells about itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// The version of the daemon.
+    pub version: String,
+    /// Its process id.
+    pub pid: u32,
+    /// When it started, seconds since 1970.
+    pub started: u64,
+    /// The node's name.
+    pub node: String,
+    /// The source directory.
+    pub source: PathBuf,
+    /// Files in it.
+    pub files: usize,
+    /// Services that it states.
+    pub services: usize,
+    /// EndpointSlices that it states.
+    pub slices: usize,
+    /// Whether the first complete state has been applied.
+    pub ready: bool,
+    /// Frontends found in the maps at the start.
+    pub restored: usize,
+    /// Frontends kept from before because a file could not be read yet.
+    pub held_over: Vec<String>,
+    /// What has been done since the start.
+    pub tally: Tally,
+    /// Why the maps are not up to date; `None`: they are.
+    pub last_error: Option<String>,
+    /// What an operator should know.
+    pub problems: Vec<Problem>,
+}
+
+/// Whose a frontend is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owner {
+    /// `namespace/name` of the service.
+    pub service: String,
+    /// The port's name; may be empty.
+    pub port: String,
+}
+
+/// Owners by `address:port/PROTOCOL`.
+pub type Owners = BTreeMap<String, Owner>;
+
+/// The state directory of a running proxy.
+#[derive(Debug)]
+pub struct StateDir {
+    path: PathBuf,
+    /// Holds the lock as long as it is open.
+    _lock: File,
+}
+
+impl StateDir {
+    /// Makes the directory and takes the lock.
+    pub fn open(path: &Path) -> Result<Self> {
+        fs::create_dir_all(path).with_context(|| format!("make the state directory {}", path.display()))?;
+        let lock_path = path.join(LOCK);
+        let lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .open(&lock_path)
+            .with_context(|| format!("open {}", lock_path.display()))?;
+        match fcntl(&lock, FcntlArg::F_OFD_SETLK(&whole_file())) {
+            Ok(_) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Err(nix::Error::EAGAIN | nix::Error::EACCES) => {
+                bail!("another fairlead-proxy runs with the state directory {}; stop it first", path.display())
+            }
+            Err(errno) => Err(errno).with_context(|| format!("lock {}", lock_path.display())),
+        }
+    }
+
+    /// Replaces `status.json`.
+    pub fn write_status(&self, status: &Status) -> Result<()> {
+        self.replace(STATUS, &serde_json::to_vec_pretty(status)?)
+    }
+
+    /// Replaces `owners.json`.
+    pub fn write_owners(&self, owners: &Owners) -> Result<()> {
+        self.replace(OWNERS, &serde_json::to_vec(owners)?)
+    }
+
+    fn replace(&self, name: &str, content: &[u8]) -> Result<()> {
+        let (path, fresh) = (self.path.join(name), self.path.join(format!(".{name}.new")));
+        let write = || -> io::Result<()> {
+            File::create(&fresh)?.write_all(content)?;
+            fs::rename(&fresh, &path)
+        };
+        write().with_context(|| format!("write {}", path.display()))
+    }
+}
+
+/// Whether a proxy runs with this state directory.
+pub fn is_running(path: &Path) -> bool {
+    let Ok(lock) = File::open(path.join(LOCK)) else { return false };
+    let mut probe = whole_file();
+    fcntl(&lock, FcntlArg::F_OFD_GETLK(&mut probe)).is_ok() && i32::from(probe.l_type) != libc::F_UNLCK
+}
+
+/// What the proxy that runs or ran here last told.
+pub fn read_status(path: &Path) -> Result<Option<Status>> {
+    read(&path.join(STATUS))
+}
+
+/// Whose the frontends are; empty when nobody ever told.
+pub fn read_owners(path: &Path) -> Result<Owners> {
+    Ok(read(&path.join(OWNERS))?.unwrap_or_default())
+}
+
+/// Removes the files of this module, and the directory if nothing else is in it. What was removed.
+pub fn remove(path: &Path) -> Result<Vec<String>> {
+    let mut removed = Vec::new();
+    for name in [STATUS, OWNERS, LOCK, ".status.json.new", ".owners.json.new"] {
+        let file = path.join(name);
+        match fs::remove_file(&file) {
+            Ok(()) => removed.push(file.display().to_string()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error).with_context(|| format!("remove {}", file.display())),
+        }
+    }
+    match fs::remove_dir(path) {
+        Ok(()) => removed.push(path.display().to_string()),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty) => {}
+        Err(error) => return Err(error).with_context(|| format!("remove {}", path.display())),
+    }
+    Ok(removed)
+}
+
+fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
+    match fs::read(path) {
+        Ok(content) => serde_json::from_slice(&content).map(Some).with_context(|| format!("read {}", path.display())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("read {}", path.display())),
+    }
+}
+
+/// A write lock on all of a file. Probing with it finds any lock of another.
+fn whole_file() -> libc::flock {
+    libc::flock { l_type: libc::F_WRLCK as i16, l_whence: libc::SEEK_SET as i16, l_start: 0, l_len: 0, l_pid: 0 }
+}

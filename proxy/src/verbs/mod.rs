@@ -1,0 +1,138 @@
+//! Verbs that look at what is in the kernel and at what the daemon last told. They work whether a daemon runs or not.
+
+pub mod services;
+mod status;
+
+use std::io::{IsTerminal, Write};
+
+use anyhow::{Context, Result};
+use comfy_table::{ContentArrangement, Table, presets};
+use fairlead_ebpf_shared::Reason;
+use fairlead_proxy_model::{Break, Outcome, frontend_name, render_dump};
+use serde_json::{Value, json};
+
+use crate::attach;
+use crate::cli::{Cleanup, Output, Roots, Show};
+use crate::maps::Maps;
+use crate::state;
+
+/// `services`.
+pub fn services(show: &Show) -> Result<()> {
+    let owners = state::read_owners(&show.roots.state_dir)?;
+    let rows = match inspect(&show.roots)? {
+        Some(inspection) => services::rows(&inspection.maps, &owners)?,
+        None => Vec::new(),
+    };
+    match show.output {
+        Output::Json => print_json(&serde_json::to_value(rows)?),
+        Output::Table if rows.is_empty() => print("no Service is served here\n"),
+        Output::Table => print(&services::table(&rows)),
+    }
+}
+
+/// `status`.
+pub fn status(show: &Show) -> Result<()> {
+    let running = state::is_running(&show.roots.state_dir);
+    let told = state::read_status(&show.roots.state_dir)?;
+    let kernel = inspect(&show.roots)?.map(|inspection| status::Kernel::read(&inspection)).transpose()?;
+    match show.output {
+        Output::Json => print_json(&status::json(running, told.as_ref(), kernel.as_ref())),
+        Output::Table => {
+            let bright = std::io::stdout().is_terminal();
+            print(&status::text(running, told.as_ref(), kernel.as_ref(), bright))
+        }
+    }
+}
+
+/// `dump`.
+pub fn dump(show: &Show) -> Result<()> {
+    let Some(inspection) = inspect(&show.roots)? else {
+        return match show.output {
+            Output::Json => print_json(&json!({"frontends": []})),
+            Output::Table => print("no maps are pinned here\n"),
+        };
+    };
+    let dump = inspection.maps.dump()?;
+    match show.output {
+        Output::Table => print(&render_dump(&dump)),
+        Output::Json => {
+            let frontends = dump.frontends.iter().map(|(key, value)| {
+                let set = dump.sets.get(&value.slot);
+                let mut frontend = json!({
+                    "frontend": frontend_name(key),
+                    "slot": value.slot,
+                    "tag": value.tag,
+                    "base": set.map(|set| set.word.base()),
+                    "count": set.map(|set| set.word.count()),
+                });
+                if let Some(fields) = frontend.as_object_mut() {
+                    fields.extend(outcome_fields(&dump.resolve(key, value)));
+                }
+                frontend
+            });
+            print_json(&json!({ "frontends": frontends.collect::<Vec<_>>() }))
+        }
+    }
+}
+
+/// `cleanup`.
+pub fn cleanup(arguments: &Cleanup) -> Result<()> {
+    let Roots { cgroup_root, bpffs_root, state_dir } = &arguments.roots;
+    if state::is_running(state_dir) {
+        anyhow::bail!("a fairlead-proxy runs with the state directory {}; stop it first", state_dir.display());
+    }
+    let mut removed = attach::cleanup(bpffs_root, cgroup_root)?;
+    removed.extend(state::remove(state_dir)?);
+    for line in &removed {
+        print(&format!("removed {line}\n"))?;
+    }
+    if removed.is_empty() {
+        print("nothing was left to remove\n")?;
+    }
+    Ok(())
+}
+
+fn inspect(roots: &Roots) -> Result<Option<attach::Inspection>> {
+    attach::inspect(&roots.bpffs_root, &roots.cgroup_root)
+}
+
+/// `backends`, and `state`: `serving`, `refused` or `broken: …`.
+fn outcome_fields(outcome: &Outcome) -> serde_json::Map<String, Value> {
+    let (state, backends) = match outcome {
+        Outcome::Backends(backends) => ("serving".to_owned(), &backends[..]),
+        Outcome::Refused => ("refused".to_owned(), &[][..]),
+        Outcome::Broken(part @ (Break::Frontend | Break::Word | Break::Backend)) => {
+            (format!("broken: {part}"), &[][..])
+        }
+    };
+    let backends: Vec<String> = backends.iter().map(ToString::to_string).collect();
+    serde_json::Map::from_iter([("state".to_owned(), json!(state)), ("backends".to_owned(), json!(backends))])
+}
+
+/// What each counter of the programs is called, and its value.
+fn named(counters: &[u64; Reason::ALL.len()]) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+    Reason::ALL.iter().map(|reason| (reason.name(), counters[*reason as usize]))
+}
+
+fn plain_table(head: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled).set_header(head);
+    table
+}
+
+/// A table without the blanks around it.
+fn trimmed(table: &Table) -> String {
+    table.lines().map(|line| format!("{}\n", line.strip_prefix(' ').unwrap_or(&line).trim_end())).collect()
+}
+
+fn print(text: &str) -> Result<()> {
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        // `| head` has seen enough.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        outcome => outcome.context("write to stdout"),
+    }
+}
+
+fn print_json(value: &Value) -> Result<()> {
+    print(&format!("{value:#}\n"))
+}
