@@ -1,0 +1,234 @@
+//! The programs, loaded and attached to a cgroup of the test's own, in a network namespace of its own.
+//!
+//! A socket belongs to the cgroup its process was in when it was made, and a process is in one cgroup: so these tests take
+//! turns, and each moves the process into its cgroup and back.
+
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::{fs, process};
+
+use aya::programs::{CgroupSockAddr, ProgramError};
+use aya::{Ebpf, EbpfLoader};
+use fairlead_ebpf_shared::{
+    Backend, Be16, Frontend, FrontendKey, Origin, Reason, SetWord, frontend_tag, map, mapped, program,
+};
+use fairlead_kernel::bpf::{self, AttachType, Map, MappedArray};
+use nix::sched::{CloneFlags, unshare};
+use zerocopy::{FromBytes, IntoBytes};
+
+/// What each program is attached as.
+const ATTACH: [(&str, AttachType); program::ALL.len()] = [
+    ("connect4", AttachType::Inet4Connect),
+    ("connect6", AttachType::Inet6Connect),
+    ("sendmsg4", AttachType::Udp4Sendmsg),
+    ("sendmsg6", AttachType::Udp6Sendmsg),
+    ("recvmsg4", AttachType::Udp4Recvmsg),
+    ("recvmsg6", AttachType::Udp6Recvmsg),
+    ("getpeername4", AttachType::Inet4Getpeername),
+    ("getpeername6", AttachType::Inet6Getpeername),
+];
+
+static TURN: Mutex<()> = Mutex::new(());
+
+pub struct Hooks {
+    pub frontends: Map,
+    sets: MappedArray,
+    backends: Map,
+    origins: Map,
+    counters: Map,
+    slot_counters: Map,
+    links: Vec<OwnedFd>,
+    /// Dropped after the links and before the turn ends.
+    _cgroup: Cgroup,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Hooks {
+    /// In a new network namespace with `lo` up, holding 127.0.0.0/8, ::1 and fd00::1 to fd00::4.
+    pub fn attach() -> Self {
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace (these tests run as root)");
+        ip("link set lo up");
+        for number in 1..=4 {
+            ip(&format!("-6 address add fd00::{number}/128 dev lo nodad"));
+        }
+        let cgroup = Cgroup::enter();
+        let mut ebpf = load();
+        let open = |name| Map::from_id(map_id(&ebpf, name)).expect("the map of a loaded object");
+        let sets = MappedArray::open(&open(map::SETS)).expect("SETS can be mapped");
+        let (frontends, backends, origins) = (open(map::FRONTENDS), open(map::BACKENDS), open(map::ORIGINS));
+        let (counters, slot_counters) = (open(map::COUNTERS), open(map::SLOT_COUNTERS));
+        let directory = fs::File::open(&cgroup.path).expect("the cgroup was just made");
+        let links = ATTACH.map(|(name, attach)| {
+            let program = program_fd(&mut ebpf, name);
+            bpf::link_create(program.as_fd(), directory.as_fd(), attach).expect(name)
+        });
+        Self {
+            frontends,
+            sets,
+            backends,
+            origins,
+            counters,
+            slot_counters,
+            links: links.into(),
+            _cgroup: cgroup,
+            _turn: turn,
+        }
+    }
+
+    /// Makes a service known, in the order that the daemon keeps: backends, set, frontend.
+    pub fn serve(&self, vip: &Vip, base: u32, backends: &[SocketAddr]) {
+        self.switch(vip, base, backends);
+        let value = Frontend { slot: vip.slot, tag: vip.tag() };
+        self.frontends.update(vip.key().as_bytes(), value.as_bytes()).expect("a frontend is written");
+    }
+
+    /// Publishes another set for a service that is known.
+    pub fn switch(&self, vip: &Vip, base: u32, backends: &[SocketAddr]) {
+        for (index, backend) in (base..).zip(backends) {
+            let value =
+                Backend { addr: bytes(backend.ip()), port: Be16::new(backend.port()), reserved: 0, tag: vip.tag() };
+            self.backends.update(&index.to_ne_bytes(), value.as_bytes()).expect("a backend is written");
+        }
+        let word = SetWord::new(base, backends.len() as u32, vip.tag()).expect("the set fits a word");
+        assert!(self.sets.store(vip.slot, word.0));
+    }
+
+    /// What the socket asked for and got, as the program stored it.
+    pub fn origin(&self, socket: impl AsFd) -> Option<Origin> {
+        use std::os::fd::AsRawFd;
+        let key = socket.as_fd().as_raw_fd();
+        let value = self.origins.lookup(&key.to_ne_bytes()).expect("socket storage is read")?;
+        Some(Origin::read_from_bytes(&value).expect("the value's size was checked"))
+    }
+
+    pub fn count(&self, reason: Reason) -> u64 {
+        sum(&self.counters, reason as u32)
+    }
+
+    pub fn count_of(&self, vip: &Vip) -> u64 {
+        sum(&self.slot_counters, vip.slot)
+    }
+}
+
+impl Drop for Hooks {
+    fn drop(&mut self) {
+        for link in &self.links {
+            bpf::link_detach(link.as_fd()).expect("a link is detached");
+        }
+    }
+}
+
+/// A service as the tests name it.
+pub struct Vip {
+    pub address: SocketAddr,
+    pub protocol: u8,
+    pub slot: u32,
+}
+
+impl Vip {
+    pub fn new(address: &str, protocol: u8, slot: u32) -> Self {
+        Self { address: address.parse().expect("an address"), protocol, slot }
+    }
+
+    pub fn key(&self) -> FrontendKey {
+        let port = Be16::new(self.address.port());
+        FrontendKey { addr: bytes(self.address.ip()), port, protocol: self.protocol, scope: 0 }
+    }
+
+    pub fn tag(&self) -> u32 {
+        frontend_tag(&self.key(), self.slot)
+    }
+}
+
+/// The address as the maps hold it.
+pub fn bytes(address: IpAddr) -> [u8; 16] {
+    match address {
+        IpAddr::V4(address) => mapped(address.octets()),
+        IpAddr::V6(address) => address.octets(),
+    }
+}
+
+/// The object with maps of a size that tests need, loaded.
+pub fn load() -> Ebpf {
+    let mut loader = EbpfLoader::new();
+    for name in [map::FRONTENDS, map::SETS, map::BACKENDS, map::REPLIES, map::SLOT_COUNTERS] {
+        loader.map_max_entries(name, 4096);
+    }
+    loader.load(fairlead_ebpf_object::OBJECT).expect("the object is loaded")
+}
+
+/// Loads one program: the verifier's answer.
+pub fn load_program<'ebpf>(ebpf: &'ebpf mut Ebpf, name: &str) -> Result<&'ebpf mut CgroupSockAddr, ProgramError> {
+    let program: &mut CgroupSockAddr = ebpf.program_mut(name).expect("a program of the object").try_into()?;
+    program.load()?;
+    Ok(program)
+}
+
+/// Loads one program and gives its descriptor.
+fn program_fd(ebpf: &mut Ebpf, name: &str) -> OwnedFd {
+    let program = load_program(ebpf, name).unwrap_or_else(|error| panic!("{name}: {error:?}"));
+    program.fd().and_then(|fd| Ok(fd.as_fd().try_clone_to_owned()?)).expect("a loaded program has a descriptor")
+}
+
+fn map_id(ebpf: &Ebpf, name: &str) -> u32 {
+    use aya::maps::Map as Loaded;
+    let data = match ebpf.map(name).expect("a map of the object") {
+        Loaded::Array(data)
+        | Loaded::HashMap(data)
+        | Loaded::LruHashMap(data)
+        | Loaded::PerCpuArray(data)
+        | Loaded::SkStorage(data) => data,
+        other => panic!("{name} is {other:?}"),
+    };
+    data.info().expect("the kernel describes a map").id()
+}
+
+fn sum(map: &Map, index: u32) -> u64 {
+    let values = map.lookup(&index.to_ne_bytes()).expect("a counter is read").expect("an array has all its elements");
+    values.chunks_exact(8).map(|value| u64::from_ne_bytes(value.try_into().expect("eight bytes"))).sum()
+}
+
+/// Runs `ip` in this thread's network namespace.
+fn ip(arguments: &str) {
+    let status = Command::new("ip").args(arguments.split(' ')).status().expect("ip runs (Debian: iproute2)");
+    assert!(status.success(), "ip {arguments}: {status}");
+}
+
+/// A cgroup that the process is in.
+struct Cgroup {
+    path: PathBuf,
+    before: PathBuf,
+}
+
+impl Cgroup {
+    fn enter() -> Self {
+        let mounts = fs::read_to_string("/proc/self/mounts").expect("mounts are read");
+        let mount = mounts.lines().find_map(|line| {
+            let mut fields = line.split(' ').skip(1);
+            let place = fields.next()?;
+            (fields.next()? == "cgroup2").then(|| Path::new(place))
+        });
+        let mount = mount.expect("a cgroup2 mount");
+        let membership = fs::read_to_string("/proc/self/cgroup").expect("the process's cgroups are read");
+        let now = membership.lines().find_map(|line| line.strip_prefix("0::/")).expect("the process is in a cgroup2");
+        let cgroup = Self { path: mount.join(format!("fairlead-hooks-{}", process::id())), before: mount.join(now) };
+        fs::create_dir(&cgroup.path).expect("a cgroup is made");
+        move_to(&cgroup.path);
+        cgroup
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        move_to(&self.before);
+        fs::remove_dir(&self.path).expect("the cgroup is empty and is removed");
+    }
+}
+
+fn move_to(cgroup: &Path) {
+    fs::write(cgroup.join("cgroup.procs"), process::id().to_string()).expect("the process moves to a cgroup");
+}
