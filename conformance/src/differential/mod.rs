@@ -7,16 +7,19 @@
 mod play;
 mod table;
 
-use anyhow::Result;
-use serde_json::Value;
+use anyhow::{Context, Result};
 
 pub use play::Case;
 pub use table::Judgement;
 
 use crate::cni::Suite;
+use crate::lab::{Job, Place};
 
 /// Every version of the specification, oldest first.
 pub const VERSIONS: [&str; 7] = ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"];
+
+/// The versions that differ in more than their number: the last of each family of results.
+pub const FAMILIES: [&str; 3] = ["0.2.0", "0.4.0", "1.1.0"];
 
 /// A judgement over `group`, by the rows of DIFFERENCES.md for that group.
 pub fn judge(group: &str) -> Result<Judge> {
@@ -40,13 +43,16 @@ impl Judge {
         Ok(())
     }
 
-    /// Plays one case for each of the seven versions; `config` needs no `cniVersion`.
-    pub fn try_versions(&mut self, name: &str, plugin: &str, config: &Value) -> Result<()> {
-        for version in VERSIONS {
-            let mut config = config.clone();
-            config["cniVersion"] = version.into();
-            self.try_case(&Case::new(&format!("{name} {version}"), plugin, config))?;
-        }
+    /// Plays one case for each of these versions; its configuration needs no `cniVersion`.
+    pub fn try_versions(&mut self, versions: &[&str], case: &Case) -> Result<()> {
+        versions.iter().try_for_each(|version| self.try_case(&case.in_version(version)))
+    }
+
+    /// Plays a single call that should be refused: what it says, and that it leaves nothing.
+    pub fn try_call(&mut self, name: &str, call: impl Fn(&Suite, &Place) -> Job) -> Result<()> {
+        let wanted = play::play_call(&self.reference, &call).with_context(|| format!("call `{name}`, reference"))?;
+        let found = play::play_call(&self.ours, &call).with_context(|| format!("call `{name}`, ours"))?;
+        self.judgement.add(name, wanted.diff(&found));
         Ok(())
     }
 

@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 
 use crate::cni::{Call, Suite};
-use crate::lab::{Finished, Lab, Node, Place};
+use crate::lab::{Finished, Job, Lab, Node, Place};
 use crate::limit;
 use crate::snapshot::{Names, Snapshot};
 
@@ -17,12 +17,13 @@ pub struct Case {
     config: Value,
     prepare: Vec<String>,
     args: String,
+    unpinned: bool,
 }
 
 impl Case {
     /// ADD, CHECK, DEL and DEL again with this configuration.
     pub fn new(name: &str, plugin: &str, config: Value) -> Self {
-        Self { name: name.into(), plugin: plugin.into(), config, prepare: vec![], args: String::new() }
+        Self { name: name.into(), plugin: plugin.into(), config, prepare: vec![], args: String::new(), unpinned: false }
     }
 
     /// A command line to run on the node first.
@@ -35,6 +36,20 @@ impl Case {
     pub fn args(mut self, args: &str) -> Self {
         self.args = args.into();
         self
+    }
+
+    /// The bridge has no address of its own: it takes the lowest of its ports', drawn by lot, so that nobody can say whose
+    /// a MAC on the node is. They are compared as "some MAC of the node".
+    pub fn unpinned(mut self) -> Self {
+        self.unpinned = true;
+        self
+    }
+
+    pub(super) fn in_version(&self, version: &str) -> Self {
+        let mut case = self.clone();
+        case.name = format!("{} {version}", self.name);
+        case.config["cniVersion"] = version.into();
+        case
     }
 
     pub(super) fn play(&self, suite: &Suite) -> Result<Snapshot> {
@@ -78,8 +93,31 @@ impl Case {
             }
         }
         see(&mut seen, "deleted", &node, &pods)?;
-        Ok(seen.renamed(&names))
+        let seen = seen.renamed(&names);
+        Ok(if self.unpinned { blurred(&seen) } else { seen })
     }
+}
+
+/// One call on a fresh node and pod. What is left of it is told by names: links, files, rules.
+pub(super) fn play_call(suite: &Suite, call: &dyn Fn(&Suite, &Place) -> Job) -> Result<Snapshot> {
+    let lab = Lab::new("differential")?;
+    let node = lab.node("node")?;
+    let pod = lab.pod(&node, "one")?;
+    quick_dad(&node)?;
+    let mut seen = Snapshot::default();
+    let finished = node.output(&call(suite, &pod))?;
+    tell(&mut seen, "call", &finished);
+    seen.add("call is silent on stderr", if finished.stderr.is_empty() { "yes" } else { "no" });
+    for (name, place) in [("node", &*node), ("pod", &*pod)] {
+        let links = place.json("ip -j link show")?;
+        let names = links.as_array().into_iter().flatten().filter_map(|link| link["ifname"].as_str());
+        seen.add(format!("after {name} links"), names.collect::<Vec<_>>().join(" "));
+    }
+    seen.add("after node nft", node.sh("nft -s list ruleset")?.trim());
+    seen.add_files("/var/lib/cni", &node.var_lib().join("cni"))?;
+    let mut names = Names::of(&[("node", &node), ("one", &pod)])?;
+    names.add(suite.bin.to_string_lossy(), "<CNI_PATH>");
+    Ok(seen.renamed(&names))
 }
 
 /// Duplicate address detection of what the kernel itself makes (link-local addresses) ends at once, so that both suites
@@ -97,12 +135,49 @@ fn see(seen: &mut Snapshot, when: &str, node: &Node, pods: &[crate::lab::Pod; 2]
         limit::until("link-local addresses to be usable", limit::patience(5), || {
             Ok((!place.sh("ip -6 addr show tentative")?.contains("inet6")).then_some(()))
         })?;
-        seen.add_all(&format!("{when} {name}"), Snapshot::network(place)?);
+        let state = Snapshot::network(place)?;
+        seen.add_all(&format!("{when} {name}"), if when == "deleted" { without_carrier(&state) } else { state });
     }
     let mut files = Snapshot::default();
     files.add_files("/var/lib/cni", &node.var_lib().join("cni"))?;
     seen.add_all(when, files);
     Ok(())
+}
+
+/// A bridge that lost its last port says so up to a second later (net/core/link_watch.c, linkwatch_schedule_work): what
+/// depends on it is no fact about a plugin.
+fn without_carrier(state: &Snapshot) -> Snapshot {
+    let mut calm = Snapshot::default();
+    for (key, value) in state.facts().filter(|(key, _)| !key.ends_with(" operstate")) {
+        calm.add(key, value.replace("NO-CARRIER, ", "").replace("flags=[linkdown]", "flags=[]"));
+    }
+    calm
+}
+
+/// Without the owners of the node's MACs and of what is derived from them.
+fn blurred(seen: &Snapshot) -> Snapshot {
+    let blur = |text: &str| {
+        let owners = ["cni0", "br-l2", "veth#1", "veth#2"].iter();
+        let text = owners.fold(text.to_owned(), |text, device| text.replace(&format!("of node {device}>"), "of node>"));
+        text.split(' ').map(blur_word).collect::<Vec<_>>().join(" ")
+    };
+    let mut blurred = Snapshot::default();
+    for (key, value) in seen.facts() {
+        blurred.add(blur(key), blur(value));
+    }
+    blurred
+}
+
+/// An address derived from a MAC that is no more keeps its form: `fe80::…ff:fe…`, and the group `33:33:ff:…`.
+fn blur_word(word: &str) -> String {
+    if word.starts_with("fe80::") && word.contains("ff:fe") {
+        let prefix = word.split_once('/').map_or(String::new(), |(_, prefix)| format!("/{prefix}"));
+        return format!("<link-local of node>{prefix}");
+    }
+    if word.starts_with("33:33:ff:") {
+        return "<solicited-node of node>".into();
+    }
+    word.to_owned()
 }
 
 /// What a plugin said: its status, its JSON leaf by leaf, and the exact text.

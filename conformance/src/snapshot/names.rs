@@ -42,9 +42,17 @@ impl Names {
         self.pairs.insert(0, (from.into(), to.into()));
     }
 
-    /// The text with every known name replaced.
+    /// The text with every known name replaced; a veth name drawn by lot that is not known (any more) becomes `veth#?`.
     pub fn replace(&self, text: &str) -> String {
-        self.pairs.iter().fold(text.to_owned(), |text, (from, to)| text.replace(from, to))
+        let known = self.pairs.iter().fold(text.to_owned(), |text, (from, to)| text.replace(from, to));
+        let mut parts = known.split("veth");
+        let mut told = parts.next().unwrap_or_default().to_owned();
+        for part in parts {
+            let lot = part.get(..8).filter(|lot| lot.bytes().all(|byte| byte.is_ascii_hexdigit()));
+            told += if lot.is_some() { "veth#?" } else { "veth" };
+            told += &part[lot.map_or(0, str::len)..];
+        }
+        told
     }
 
     fn add_mac(&mut self, mac: &str, owner: &str) {
@@ -52,6 +60,9 @@ impl Names {
             return;
         }
         self.pairs.push((mac.to_owned(), format!("<mac of {owner}>")));
+        // `ip` prints the ids of bridges without leading zeros.
+        let short: Vec<&str> = mac.split(':').map(|byte| byte.strip_prefix('0').unwrap_or(byte)).collect();
+        self.pairs.push((format!("8000.{}", short.join(":")), format!("8000.<mac of {owner}>")));
         if let Some(address) = link_local(mac) {
             self.pairs.push((address, format!("<link-local of {owner}>")));
         }
@@ -87,12 +98,13 @@ mod tests {
     fn what_is_derived_from_a_mac_is_told_by_its_owner() {
         let mut names = Names::default();
         names.add_mac("fa:16:3e:00:0a:0b", "pod eth0");
-        let text = names.replace("fe80::f816:3eff:fe00:a0b 8000.fa:16:3e:00:0a:0b 33:33:ff:00:0a:0b");
+        let text = names.replace("fe80::f816:3eff:fe00:a0b 8000.fa:16:3e:0:a:b 33:33:ff:00:0a:0b");
         assert_eq!(text, "<link-local of pod eth0> 8000.<mac of pod eth0> <solicited-node of pod eth0>");
     }
 
     #[test]
     fn only_names_drawn_by_lot_are_replaced() {
+        assert_eq!(Names::default().replace("peer vethca4671f8, veth0, veth"), "peer veth#?, veth0, veth");
         assert!(is_lot("veth0a1b2c3d") && !is_lot("veth0") && !is_lot("vethernet0") && !is_lot("eth0"));
     }
 }

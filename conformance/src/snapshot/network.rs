@@ -44,11 +44,11 @@ pub(super) fn collect(snapshot: &mut Snapshot, place: &Place) -> Result<()> {
             add_address(snapshot, &device, address);
         }
     }
-    for (family, option) in [("inet", ""), ("inet6", " -6")] {
-        for route in objects(ask(&format!("ip -j -d{option} route show table all"))?) {
+    for (family, option) in [("inet", "-4"), ("inet6", "-6")] {
+        for route in objects(ask(&format!("ip -j -d {option} route show table all"))?) {
             add_row(snapshot, &format!("route {family}"), route, &["type", "dst", "gateway", "dev", "table", "metric"]);
         }
-        for rule in objects(ask(&format!("ip -j{option} rule show"))?) {
+        for rule in objects(ask(&format!("ip -j {option} rule show"))?) {
             add_row(snapshot, &format!("rule {family}"), rule, &["priority", "src", "table"]);
         }
     }
