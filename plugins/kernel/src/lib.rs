@@ -1,1 +1,25 @@
-//! Room under construction.
+//! The one door to the kernel: rtnetlink, network namespaces, nf_tables, sysctl, neighbour announcements, raw bpf(2).
+//!
+//! It knows no CNI, no async, starts no process and no thread. Everything goes through one blocking socket that lives in
+//! the namespace it was opened in: *move a socket, not the thread*. What must run inside a namespace (a write below
+//! `/proc/sys/net`) goes through [`netns::Netns::enter`], which changes the calling thread there and back.
+//!
+//! Others may rely on this: no answer that was not ours is taken for ours (sequence number and sender are checked), no
+//! dump that the kernel flagged as interrupted is ever returned, and every error names the deed, the object and the errno.
+
+pub mod addr;
+#[cfg(feature = "bpf")]
+pub mod bpf;
+pub mod error;
+pub mod events;
+pub mod fdb;
+pub mod link;
+pub mod mac;
+pub mod neigh;
+pub mod netlink;
+pub mod netns;
+pub mod route;
+pub mod vxlan;
+
+pub use error::{Cause, Error, Result};
+pub use mac::Mac;

@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
-use super::{Command, call, call_for_fd, info_by_fd};
+use super::{Command, call, call_for_fd, check_kind, info_by_fd};
 use crate::{Error, Result};
 
 /// The `sock_addr` members of `enum bpf_attach_type`.
@@ -93,7 +93,7 @@ pub struct LinkInfo {
     pub attach_type: u32,
 }
 
-/// Reads what a link is; of anything else EINVAL.
+/// Reads what a link is; anything else is an error.
 pub fn link_info(link: BorrowedFd<'_>) -> Result<LinkInfo> {
     /// BPF_LINK_TYPE_CGROUP.
     const CGROUP: u32 = 3;
@@ -109,6 +109,7 @@ pub fn link_info(link: BorrowedFd<'_>) -> Result<LinkInfo> {
         attach_type: u32,
         end: u32,
     }
+    check_kind(link, "bpf_link").map_err(|cause| Error::new("read what is", "a link", cause))?;
     let mut raw = Raw::default();
     // SAFETY: Raw is a prefix of the info of a link, and holds no pointer for a cgroup link; for kinds whose union begins
     // with a pointer the kernel finds it zero and writes nothing there.

@@ -10,7 +10,7 @@ use std::path::Path;
 use nix::errno::Errno;
 
 use super::program::by_id;
-use super::{Command, call, info_by_fd, name, obj_get};
+use super::{Command, call, call_for_fd, check_kind, info_by_fd, name, obj_get};
 use crate::{Cause, Error, Result};
 
 /// The shape of a map, and its name.
@@ -32,6 +32,25 @@ pub struct MapInfo {
     pub name: String,
 }
 
+/// A map to be made.
+#[derive(Clone, Copy, Debug)]
+pub struct NewMap<'a> {
+    /// `enum bpf_map_type`.
+    pub kind: u32,
+    /// Bytes of a key.
+    pub key_size: u32,
+    /// Bytes of a value.
+    pub value_size: u32,
+    /// Elements at the most.
+    pub max_entries: u32,
+    /// BPF_F_*.
+    pub flags: u32,
+    /// Letters, digits, `_` and `.`; cut after 15 bytes.
+    pub name: &'a str,
+    /// For a map of maps: what its maps are like.
+    pub inner: Option<BorrowedFd<'a>>,
+}
+
 /// An open map.
 #[derive(Debug)]
 pub struct Map {
@@ -45,6 +64,30 @@ pub struct Map {
 const PER_CPU: [u32; 4] = [5, 6, 10, 21];
 
 impl Map {
+    /// Makes a map. It lasts as long as a descriptor, a pin or a program refers to it.
+    pub fn create(new: &NewMap<'_>) -> Result<Self> {
+        #[repr(C)]
+        struct Attr {
+            kind: u32,
+            key_size: u32,
+            value_size: u32,
+            max_entries: u32,
+            flags: u32,
+            inner: u32,
+            numa_node: u32,
+            name: [u8; 16],
+        }
+        let NewMap { kind, key_size, value_size, max_entries, flags, name, inner } = *new;
+        let inner = inner.map_or(0, |inner| inner.as_raw_fd() as u32);
+        let mut attr = Attr { kind, key_size, value_size, max_entries, flags, inner, numa_node: 0, name: [0; 16] };
+        for (place, letter) in attr.name[..15].iter_mut().zip(name.bytes()) {
+            *place = letter;
+        }
+        // SAFETY: Attr is the command's prefix and holds no pointer.
+        let fd = unsafe { call_for_fd(Command::MapCreate, &mut attr) };
+        Self::from_fd(fd.map_err(|errno| Error::new("create map", name, errno))?)
+    }
+
     /// Opens a pinned map. The pin of something else is an error; nothing there: [`Error::is_not_found`].
     pub fn from_pin(path: &Path) -> Result<Self> {
         Self::from_fd(obj_get(path)?).map_err(|error| Error::new("open as a map", path.display(), error.cause))
@@ -70,10 +113,7 @@ impl Map {
             flags: u32,
             name: [u8; 16],
         }
-        let is_map = fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd()));
-        if is_map.is_ok_and(|link| link != Path::new("anon_inode:bpf-map")) {
-            return Err(Error::new("read what is", "a map", Cause::Unexpected("it is no BPF map".into())));
-        }
+        check_kind(fd.as_fd(), "bpf-map").map_err(|cause| Error::new("read what is", "a map", cause))?;
         let mut raw = Raw::default();
         // SAFETY: Raw is a prefix of the info of a map, and holds no pointer.
         unsafe { info_by_fd(fd.as_fd(), &mut raw) }.map_err(|errno| Error::new("read what is", "a map", errno))?;

@@ -21,7 +21,7 @@ use crate::{Cause, Error, Result};
 
 pub use grace::grace_period;
 pub use link::{AttachType, LinkInfo, link_create, link_detach, link_info, link_update};
-pub use map::{Map, MapInfo, possible_cpus};
+pub use map::{Map, MapInfo, NewMap, possible_cpus};
 pub use mapped::MappedArray;
 pub use program::{ProgramInfo, program_info};
 
@@ -123,6 +123,17 @@ unsafe fn info_by_fd<Info>(object: BorrowedFd<'_>, info: &mut Info) -> std::resu
     let mut attr = InfoAttr { fd: object.as_raw_fd() as u32, length: size_of::<Info>() as u32, info };
     // SAFETY: InfoAttr is the command's prefix; the kernel writes at most `length` bytes to `info`.
     unsafe { call(Command::ObjGetInfoByFd, &mut attr) }.map(drop)
+}
+
+/// The kernel answers the question for information about any object, each kind in a form of its own: so the descriptor is
+/// asked first, by the name of its anonymous inode. Without /proc it passes, and what follows is an errno at worst.
+fn check_kind(object: BorrowedFd<'_>, kind: &str) -> std::result::Result<(), Cause> {
+    match std::fs::read_link(format!("/proc/self/fd/{}", object.as_raw_fd())) {
+        Ok(is) if is != Path::new(&format!("anon_inode:{kind}")) => {
+            Err(Cause::Unexpected(format!("it is {} and no {kind}", is.display())))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// A name as the kernel holds it: at most 15 bytes and a NUL.

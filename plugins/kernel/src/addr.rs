@@ -1,0 +1,97 @@
+//! Addresses of links.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+
+use crate::error::{Error, Result};
+use crate::netlink::{CREATE, REPLACE, Socket};
+
+pub use netlink_packet_route::address::AddressFlags as Flags;
+
+/// An address on a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Address {
+    /// The address with its prefix length; host bits are the address.
+    pub net: IpNet,
+    /// Index of the link.
+    pub link: u32,
+    /// `IFA_F_*`.
+    pub flags: AddressFlags,
+}
+
+/// Adds `net` to the link without duplicate address detection (`IFA_F_NODAD`): it is usable at once.
+/// Errors: [`Error::is_exists`] if it is there with this prefix length.
+pub fn add(socket: &mut Socket, link: u32, net: IpNet) -> Result<()> {
+    add_with(socket, link, net, AddressFlags::Nodad)
+}
+
+/// Adds `net` with the given flags. IPv4 knows no detection and ignores `Nodad`.
+pub fn add_with(socket: &mut Socket, link: u32, net: IpNet, flags: AddressFlags) -> Result<()> {
+    put(socket, link, net, flags, CREATE)
+}
+
+/// Adds `net` without detection, or does nothing if it is there.
+pub fn replace(socket: &mut Socket, link: u32, net: IpNet) -> Result<()> {
+    put(socket, link, net, AddressFlags::Nodad, REPLACE)
+}
+
+fn put(socket: &mut Socket, link: u32, net: IpNet, flags: AddressFlags, request: u16) -> Result<()> {
+    let mut message = message(link, net);
+    message.attributes.push(AddressAttribute::Flags(flags));
+    socket
+        .execute(RouteNetlinkMessage::NewAddress(message), request)
+        .map_err(|cause| Error::new("add address", format_args!("{net} to link number {link}"), cause))
+}
+
+/// Removes `net` from the link. Errors: [`Error::is_not_found`].
+pub fn delete(socket: &mut Socket, link: u32, net: IpNet) -> Result<()> {
+    socket
+        .execute(RouteNetlinkMessage::DelAddress(message(link, net)), 0)
+        .map_err(|cause| Error::new("delete address", format_args!("{net} of link number {link}"), cause))
+}
+
+/// The addresses of one link, or of all with `link` 0, both families.
+pub fn list(socket: &mut Socket, link: u32) -> Result<Vec<Address>> {
+    let mut message = AddressMessage::default();
+    message.header.index = link;
+    let messages = match socket.dump(RouteNetlinkMessage::GetAddress(message)) {
+        Ok(messages) => messages,
+        Err(cause) => return Err(Error::new("list addresses", format_args!("of link number {link}"), cause)),
+    };
+    Ok(messages.into_iter().filter_map(read).filter(|address| link == 0 || address.link == link).collect())
+}
+
+fn read(message: RouteNetlinkMessage) -> Option<Address> {
+    let RouteNetlinkMessage::NewAddress(message) = message else { return None };
+    let (mut local, mut remote, mut flags) = (None, None, u32::from(message.header.flags.bits()));
+    for attribute in message.attributes {
+        match attribute {
+            AddressAttribute::Local(address) => local = Some(address),
+            AddressAttribute::Address(address) => remote = Some(address),
+            AddressAttribute::Flags(all) => flags = all.bits(),
+            _ => {}
+        }
+    }
+    // IPv4 always has IFA_LOCAL; IPv6 has it only beside a peer (inet6_fill_ifaddr, net/ipv6/addrconf.c).
+    let net = IpNet::new(local.or(remote)?, message.header.prefix_len).ok()?;
+    Some(Address { net, link: message.header.index, flags: AddressFlags::from_bits_retain(flags) })
+}
+
+fn message(link: u32, net: IpNet) -> AddressMessage {
+    let mut message = AddressMessage::default();
+    message.header.family = family(net.addr());
+    message.header.prefix_len = net.prefix_len();
+    message.header.index = link;
+    message.attributes = vec![AddressAttribute::Local(net.addr()), AddressAttribute::Address(net.addr())];
+    message
+}
+
+pub(crate) fn family(address: IpAddr) -> AddressFamily {
+    match address {
+        IpAddr::V4(_) => AddressFamily::Inet,
+        IpAddr::V6(_) => AddressFamily::Inet6,
+    }
+}
