@@ -9,28 +9,43 @@ use fairlead_overlay_model::device::{DeviceOperation, DeviceSpec, Underlay};
 use fairlead_overlay_model::tables::{Operation, Plan, ROUTE_PROTOCOL};
 use tracing::{debug, info};
 
-use crate::observe;
+use crate::{observe, sysctl};
 
-/// Does the steps towards the device and gives its index. `index` is that of the device that is there, if one is.
+/// Does the steps towards the device and gives its index and how much was done. `index` is that of the device that is
+/// there, if one is.
 pub fn device(
     socket: &mut Socket,
     spec: &DeviceSpec,
     underlay: &Underlay,
-    index: Option<u32>,
+    mut index: Option<u32>,
     steps: &[DeviceOperation],
-) -> Result<u32> {
-    let mut index = index;
+) -> Result<(u32, usize)> {
+    let ipv6 = spec.addresses.iter().any(|net| net.addr().is_ipv6());
+    let mut done = steps.len();
+    let creates = steps.contains(&DeviceOperation::Create);
+    if !creates {
+        done += sysctls(sysctl::device(ipv6, &spec.name)?);
+    }
     for step in steps {
         let words = spec.describe(step, &underlay.name);
         if let Err(error) = device_step(socket, spec, step, &mut index) {
             return Err(explained(error)).with_context(|| words);
         }
         info!(step = words, "device");
+        if *step == DeviceOperation::Create {
+            done += sysctls(sysctl::device(ipv6, &spec.name)?);
+        }
     }
     match index {
-        Some(index) => Ok(index),
+        Some(index) => Ok((index, done)),
         None => bail!("{} vanished while it was set up", spec.name),
     }
+}
+
+/// Tells which sysctls were changed; how many.
+pub fn sysctls(changed: Vec<String>) -> usize {
+    changed.iter().for_each(|step| info!(step, "sysctl"));
+    changed.len()
 }
 
 fn device_step(

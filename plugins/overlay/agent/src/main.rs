@@ -27,7 +27,7 @@ use crate::cli::{Cli, Verb};
 
 fn main() -> ExitCode {
     let done = match Cli::parse().verb {
-        Verb::Run(options) => run::run(&options).map(|()| ExitCode::SUCCESS),
+        Verb::Run(options) => Ok(run::run(&options)),
         Verb::Status(options) => show::status(&options),
         Verb::Peers(options) => show::peers(&options),
         Verb::Cleanup(options) => cleanup::cleanup(&options).map(|()| ExitCode::SUCCESS),

@@ -47,14 +47,11 @@ pub fn pass(socket: &mut Socket, peers: &Peers, state_dir: &str) -> Result<Pass>
     apply::remove_leftovers(socket, &spec)?;
     let found = observe::device(socket, &spec.name)?;
     let steps = spec.diff(found.as_ref().map(|(_, facts)| facts))?;
-    let index = apply::device(socket, &spec, &underlay, found.map(|(index, _)| index), &steps)?;
+    let (index, mut changes) = apply::device(socket, &spec, &underlay, found.map(|(index, _)| index), &steps)?;
     let mut failures = Vec::new();
-    let sysctls = sysctl::ensure(peers, &spec.name).unwrap_or_else(|error| {
-        failures.push(format!("{error:#}"));
-        Vec::new()
-    });
-    for step in &sysctls {
-        tracing::info!(step, "sysctl");
+    match sysctl::forward(peers) {
+        Ok(changed) => changes += apply::sysctls(changed),
+        Err(error) => failures.push(format!("{error:#}")),
     }
     let (tables, foreign) = observe::tables(socket, index, peers)?;
     let plan = diff(peers, &tables, &foreign);
@@ -64,7 +61,7 @@ pub fn pass(socket: &mut Socket, peers: &Peers, state_dir: &str) -> Result<Pass>
         index,
         lower: underlay.index,
         subnet_env: subnet_file(peers, spec.mtu).format(),
-        changes: steps.len() + sysctls.len() + applied.done,
+        changes: changes + applied.done,
         peers_set: plan.set.into_iter().map(|change| change.peer).collect(),
         removed: plan.remove.len(),
         failures,

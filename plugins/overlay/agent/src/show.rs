@@ -1,5 +1,6 @@
 //! `status` and `peers`: what the agent says it wants beside what the kernel holds. Nothing is changed.
 
+use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -99,7 +100,7 @@ pub fn status(options: &ShowOptions) -> Result<ExitCode> {
     let view = View::take(&options.state_dir)?;
     let healthy = view.is_healthy();
     match options.output {
-        Output::Table => print!("{}", status_text(&view)),
+        Output::Table => say(&status_text(&view)),
         Output::Json => {
             let report = Report {
                 healthy,
@@ -110,7 +111,7 @@ pub fn status(options: &ShowOptions) -> Result<ExitCode> {
                 peers_programmed: view.programmed(),
                 status: &view.status,
             };
-            println!("{}", serde_json::to_string_pretty(&report)?);
+            say(&(serde_json::to_string_pretty(&report)? + "\n"));
         }
     }
     Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -159,6 +160,11 @@ fn status_text(view: &View) -> String {
     plain(&table)
 }
 
+/// Prints; a reader that has gone away (`| head`) has seen enough.
+fn say(text: &str) {
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
 /// A table's text without the padding at the margins.
 fn plain(table: &Table) -> String {
     table.lines().map(|line| format!("{}\n", line.trim())).collect()
@@ -168,8 +174,8 @@ fn plain(table: &Table) -> String {
 pub fn peers(options: &ShowOptions) -> Result<ExitCode> {
     let view = View::take(&options.state_dir)?;
     match options.output {
-        Output::Table => print!("{}", plain(&peers_table(&view))),
-        Output::Json => println!("{}", serde_json::to_string_pretty(&view.peers)?),
+        Output::Table => say(&plain(&peers_table(&view))),
+        Output::Json => say(&(serde_json::to_string_pretty(&view.peers)? + "\n")),
     }
     let complete = view.programmed() == view.peers.len();
     Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })

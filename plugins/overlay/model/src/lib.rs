@@ -12,6 +12,7 @@ pub mod mtu;
 pub mod peers;
 pub mod subnet_env;
 pub mod tables;
+mod validate;
 
 pub use device::{DeviceFacts, DeviceOperation, DeviceSpec, Underlay};
 pub use mac::Mac;
