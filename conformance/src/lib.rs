@@ -5,6 +5,7 @@
 //! Others may rely on [`lab::Lab`]: whatever it made is gone after its drop, also when the test panicked, and what a
 //! killed run left is removed by the next one.
 
+pub mod bench;
 pub mod capture;
 pub mod cni;
 pub mod demo;

@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 use fairlead_conformance::lab::Lab;
-use fairlead_conformance::{demo, peers, traffic};
+use fairlead_conformance::{bench, demo, peers, traffic};
 
 /// Peers, traffic and benchmarks of Fairlead's lab.
 #[derive(Parser)]
@@ -17,6 +17,8 @@ enum Verb {
     /// The reference plugins to compare with.
     #[command(subcommand)]
     Peers(Peers),
+    /// Pairs measured alternately, ours beside the reference.
+    Bench(bench::Options),
     /// Ask and answer, and count what does not come back.
     #[command(subcommand)]
     Traffic(traffic::Verb),
@@ -40,6 +42,7 @@ enum Peers {
 fn main() -> anyhow::Result<()> {
     match Cli::parse().verb {
         Verb::Peers(Peers::Build) => println!("{}", peers::build()?.display()),
+        Verb::Bench(options) => bench::run(&options)?,
         Verb::Traffic(verb) => verb.run()?,
         Verb::Demo(options) => demo::run(&options)?,
         Verb::Stand { name } => stand(&name)?,

@@ -1,0 +1,137 @@
+//! Benchmarks: pairs run alternately in one go, told as medians and ratios. A figure without its peer beside it in the same
+//! minute says more about the machine than about us.
+
+mod cni;
+mod kernel;
+mod parallel;
+mod stats;
+mod vip;
+
+use anyhow::{Result, bail};
+use clap::{Args, ValueEnum};
+use comfy_table::{Table, presets};
+use serde::Serialize;
+
+use stats::{Ratio, Series, Summary};
+
+/// Options of `fairlead-lab bench`.
+#[derive(Args)]
+pub struct Options {
+    /// Which ones; without a name, all.
+    #[arg(value_enum)]
+    names: Vec<Name>,
+    /// How to print.
+    #[arg(short, long, value_enum, default_value = "table")]
+    output: Output,
+    /// Rounds of every pair; each benchmark has its own default.
+    #[arg(long)]
+    rounds: Option<usize>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Name {
+    /// ADD of bridge and host-local beside the reference, without and with masquerade.
+    CniAdd,
+    /// DEL of the same, beside the reference and beside the kernel's own removal of an equal veth pair.
+    CniDel,
+    /// A hundred ADDs at once, then a hundred DELs, beside the reference.
+    CniParallel,
+    /// Connect and request by VIP beside pod IP, client and server pinned to one CPU.
+    Vip,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Output {
+    Table,
+    Json,
+}
+
+/// One pair: ours, what stands beside it, the ratio, and the bar it is held to.
+#[derive(Debug, Serialize)]
+struct Pair {
+    bench: &'static str,
+    what: String,
+    unit: &'static str,
+    beside: &'static str,
+    ours: Summary,
+    theirs: Summary,
+    ratio: Ratio,
+    /// The ratio that must not be exceeded; none where there is only something to see.
+    bar: Option<f64>,
+    holds: bool,
+}
+
+impl Pair {
+    fn new(
+        bench: &'static str,
+        what: impl Into<String>,
+        unit: &'static str,
+        ours: &Series,
+        beside: (&'static str, &Series),
+    ) -> Self {
+        let (beside, theirs) = beside;
+        let ratio = ours.ratio_to(theirs);
+        let (ours, theirs) = (ours.summary(), theirs.summary());
+        Self { bench, what: what.into(), unit, beside, ours, theirs, ratio, bar: None, holds: true }
+    }
+
+    fn bar(mut self, bar: f64) -> Self {
+        self.bar = Some(bar);
+        self.holds = self.ratio.ratio <= bar;
+        self
+    }
+}
+
+/// Runs what was asked for. A bar that is not held is an error, after everything is printed.
+pub fn run(options: &Options) -> Result<()> {
+    let asked = |name: Name| options.names.is_empty() || options.names.contains(&name);
+    let mut pairs = Vec::new();
+    if asked(Name::CniAdd) || asked(Name::CniDel) {
+        for pair in cni::run(options.rounds.unwrap_or(60))? {
+            if asked(if pair.bench == "cni-add" { Name::CniAdd } else { Name::CniDel }) {
+                pairs.push(pair);
+            }
+        }
+    }
+    if asked(Name::CniParallel) {
+        pairs.extend(parallel::run(options.rounds.unwrap_or(5))?);
+    }
+    if asked(Name::Vip) {
+        pairs.extend(vip::run(options.rounds.unwrap_or(10))?);
+    }
+    match options.output {
+        Output::Table => println!("{}", table(&pairs)),
+        Output::Json => println!("{}", serde_json::to_string_pretty(&pairs)?),
+    }
+    let missed: Vec<&str> = pairs.iter().filter(|pair| !pair.holds).map(|pair| pair.what.as_str()).collect();
+    if !missed.is_empty() {
+        bail!("above the bar: {}", missed.join(", "));
+    }
+    Ok(())
+}
+
+fn table(pairs: &[Pair]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_FULL_CONDENSED);
+    table.set_header(["bench", "what", "unit", "ours p50", "p99", "beside", "p50", "p99", "ratio (95 %)", "bar"]);
+    for pair in pairs {
+        let bar = match (pair.bar, pair.holds) {
+            (None, _) => String::new(),
+            (Some(bar), true) => format!("<= {bar} holds"),
+            (Some(bar), false) => format!("<= {bar} MISSED"),
+        };
+        table.add_row([
+            pair.bench.to_owned(),
+            pair.what.clone(),
+            pair.unit.to_owned(),
+            format!("{:.2}", pair.ours.median),
+            format!("{:.2}", pair.ours.p99),
+            pair.beside.to_owned(),
+            format!("{:.2}", pair.theirs.median),
+            format!("{:.2}", pair.theirs.p99),
+            format!("{:.3} ({:.3}–{:.3})", pair.ratio.ratio, pair.ratio.low, pair.ratio.high),
+            bar,
+        ]);
+    }
+    table
+}
