@@ -41,17 +41,17 @@ impl Agent<'_> {
             Err(error) => problems.push(format!("{error:#}")),
         }
         self.schedule(changes > 0 && !reloaded && !first, !problems.is_empty());
-        self.tell_problems(problems);
+        self.tell_problems(problems)?;
         self.save()
     }
 
     fn schedule(&mut self, repaired: bool, failed: bool) {
-        self.settle = if repaired { (self.settle * 2).min(SETTLE_LIMIT) } else { SETTLE };
+        self.settle = if repaired || failed { (self.settle * 2).min(SETTLE_LIMIT) } else { SETTLE };
         self.due = Instant::now() + if failed { self.retry } else { SWEEP };
         self.retry = if failed { (self.retry * 2).min(SWEEP) } else { RETRY };
     }
 
-    fn tell_problems(&mut self, problems: Vec<String>) {
+    fn tell_problems(&mut self, problems: Vec<String>) -> Result<()> {
         let problem = (!problems.is_empty()).then(|| problems.join("; "));
         if problem != self.status.error {
             match &problem {
@@ -62,9 +62,12 @@ impl Agent<'_> {
         self.status.error = problem;
         if self.status.error.is_none() && !self.status.ready {
             self.status.ready = true;
+            // Whoever hears READY may ask for the status at once.
+            self.save()?;
             info!(peers = self.status.peers.others.len(), "ready");
             notify::notify("READY=1");
         }
+        Ok(())
     }
 
     fn write_subnet_file(&mut self) -> Result<()> {
