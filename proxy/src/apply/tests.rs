@@ -143,7 +143,9 @@ fn nothing_is_taken_away_while_a_file_cannot_be_read() {
 fn what_somebody_else_changed_is_repaired_and_counted() {
     let wanted = desired(&[(1, 0, 2), (2, 0, 2), (3, 0, 0)]);
     let slot_of = |maps: &FakeMaps, service: u8| maps.tables.borrow().frontends[&key(service)].slot;
-    let vandals: [(&str, fn(u32) -> MapOp); 5] = [
+    /// What is done to the slot of service 1.
+    type Vandal = fn(u32) -> MapOp;
+    let vandals: [(&str, Vandal); 5] = [
         ("a frontend deleted", |_| MapOp::DeleteFrontend { key: key(1) }),
         ("a frontend added", |_| MapOp::PutFrontend { key: key(7), value: Frontend { slot: 5, tag: 99 } }),
         ("a frontend pointed elsewhere", |_| MapOp::PutFrontend { key: key(1), value: Frontend { slot: 5, tag: 7 } }),

@@ -119,10 +119,7 @@ impl Directory {
                 self.abandoned_at()
             };
             let event = match deadline {
-                Some(deadline) => match timeout_at(deadline, self.inotify.readable()).await {
-                    Ok(event) => Some(event),
-                    Err(_) => None,
-                },
+                Some(deadline) => timeout_at(deadline, self.inotify.readable()).await.ok(),
                 None => Some(self.inotify.readable().await),
             };
             match event {

@@ -1,0 +1,8 @@
+//! The service proxy in the lab: one node with its own cgroup and bpffs, backends told apart by their ports, services as
+//! files. What the files say and what clients see are compared; nothing is asked of the proxy's own code.
+
+mod edits;
+mod inputs;
+mod restart;
+mod stage;
+mod storm;
