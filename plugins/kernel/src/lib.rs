@@ -18,6 +18,7 @@ pub mod mac;
 pub mod neigh;
 pub mod netlink;
 pub mod netns;
+pub mod nft;
 pub mod route;
 pub mod vxlan;
 

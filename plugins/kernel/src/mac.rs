@@ -90,7 +90,9 @@ mod tests {
 
     #[test]
     fn anything_else_is_refused() {
-        for text in ["", "0a:58:0a:f4:01", "0a:58:0a:f4:01:0g", "0a:58-0a:f4:01:02", "0a/58/0a/f4/01/02", "é:58:0a:f4:01:02"] {
+        for text in
+            ["", "0a:58:0a:f4:01", "0a:58:0a:f4:01:0g", "0a:58-0a:f4:01:02", "0a/58/0a/f4/01/02", "é:58:0a:f4:01:02"]
+        {
             assert!(text.parse::<Mac>().is_err(), "{text}");
         }
     }

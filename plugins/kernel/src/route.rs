@@ -5,7 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteMetric, RouteProtocol, RouteScope, RouteType,
+    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteMetric, RouteProtocol, RouteScope,
+    RouteType,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
@@ -134,9 +135,7 @@ pub fn delete(socket: &mut Socket, route: &Route) -> Result<()> {
     // "Whatever scope it has": an exact one would have to be known (fib_table_delete, net/ipv4/fib_trie.c).
     message.header.scope = route.scope.map_or(RouteScope::NoWhere, RouteScope::from);
     message.attributes.retain(|attribute| !matches!(attribute, RouteAttribute::Metrics(_)));
-    socket
-        .execute(RouteNetlinkMessage::DelRoute(message), 0)
-        .map_err(|cause| Error::new("delete route", route, cause))
+    socket.execute(RouteNetlinkMessage::DelRoute(message), 0).map_err(|cause| Error::new("delete route", route, cause))
 }
 
 /// The unicast routes of a link, in all tables, both families. `link` 0: of all links.

@@ -116,9 +116,7 @@ pub fn delete(socket: &mut Socket, index: u32) -> Result<()> {
 
 /// Deletes a link by its name. Errors: [`Error::is_not_found`].
 pub fn delete_by_name(socket: &mut Socket, name: &str) -> Result<()> {
-    socket
-        .execute(RouteNetlinkMessage::DelLink(named(name)), 0)
-        .map_err(|cause| Error::new("delete link", name, cause))
+    socket.execute(RouteNetlinkMessage::DelLink(named(name)), 0).map_err(|cause| Error::new("delete link", name, cause))
 }
 
 fn named(name: &str) -> LinkMessage {

@@ -159,9 +159,8 @@ pub fn list(socket: &mut Socket) -> Result<Vec<Link>> {
     let mut message = LinkMessage::default();
     message.header.interface_family = AddressFamily::Unspec;
     message.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
-    let messages = socket
-        .dump(RouteNetlinkMessage::GetLink(message))
-        .map_err(|cause| Error::new("list", "links", cause))?;
+    let messages =
+        socket.dump(RouteNetlinkMessage::GetLink(message)).map_err(|cause| Error::new("list", "links", cause))?;
     Ok(messages
         .into_iter()
         .filter_map(|message| match message {

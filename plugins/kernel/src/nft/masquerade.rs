@@ -1,0 +1,212 @@
+//! Masquerade: packets of certain addresses that leave their subnet get the address of the device they leave by.
+//!
+//! One table for everybody, and one look-up per packet however many addresses there are:
+//!
+//! ```text
+//! table inet fairlead_masquerade {
+//!     map pods4 { type ipv4_addr : verdict; elements = { 10.1.0.2 comment "…" : goto from-10.1.0.0/16, … } }
+//!     map pods6 { type ipv6_addr : verdict; … }
+//!     chain postrouting { type nat hook postrouting priority srcnat; ip saddr vmap @pods4; ip6 saddr vmap @pods6 }
+//!     chain from-10.1.0.0/16 { ip daddr 10.1.0.0/16 return; ip daddr 224.0.0.0/4 return; masquerade }
+//! }
+//! ```
+//!
+//! An address costs one element, a subnet one chain. Who owns an element is in its comment. Adding an address is one
+//! transaction that asks nothing first: it says what must be there, and makes more of it only when the kernel says that it is
+//! not. The table goes with its last element.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+use super::encode::{Expressions, Verdict};
+use super::socket::{Element, Nftables, is_stale};
+use super::transaction::Transaction;
+use crate::error::{Cause, Errno, Error, Result};
+
+/// The table's name, in the inet family.
+pub const TABLE: &str = "fairlead_masquerade";
+const POSTROUTING: &str = "postrouting";
+const V4: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+const V6: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+/// Others may take away what we add to, or commit between our look and our commit; each time we look again.
+const ATTEMPTS: u32 = 20;
+
+/// An address that is masqueraded, and for whom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Masqueraded {
+    /// The source address.
+    pub address: IpAddr,
+    /// Whose it is, as it was given to [`Nftables::masquerade`], cut at 128 bytes.
+    pub owner: String,
+}
+
+impl Nftables {
+    /// Masquerades what `addresses` send to the outside of their own networks (and not to multicast). `owner` is kept with
+    /// each; an address that somebody else owned before is this owner's from now on. All of them, or none.
+    pub fn masquerade(&mut self, addresses: &[IpNet], owner: &str) -> Result<()> {
+        let object = || addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        if addresses.is_empty() {
+            return Ok(());
+        }
+        let mut missing = Missing { table: false, chains: Vec::new(), old: Vec::new() };
+        for _ in 0..ATTEMPTS {
+            let cause = match self.commit(&missing.transaction(addresses, owner)) {
+                Ok(()) => return Ok(()),
+                Err(cause) => cause,
+            };
+            match cause.errno() {
+                Some(Errno::ENOENT | Errno::EEXIST) => {
+                    missing =
+                        self.what_is_missing(addresses).map_err(|cause| Error::new("masquerade", object(), cause))?;
+                }
+                _ => return Err(Error::new("masquerade", object(), cause)),
+            }
+        }
+        let cause =
+            Cause::Unexpected(format!("the table {TABLE} was changed by others {ATTEMPTS} times in a row; try again"));
+        Err(Error::new("masquerade", object(), cause))
+    }
+
+    /// What is masqueraded now.
+    pub fn masqueraded(&mut self) -> Result<Vec<Masqueraded>> {
+        self.all().map_err(|cause| Error::new("list", TABLE, cause))
+    }
+
+    /// Who owns `address`, if it is masqueraded.
+    pub fn masqueraded_by(&mut self, address: IpAddr) -> Result<Option<String>> {
+        let element = self.element(TABLE, map_of(address), address);
+        Ok(element.map_err(|cause| Error::new("look up", address, cause))?.map(|element| element.comment))
+    }
+
+    /// Takes the addresses away whose owner is `mine`; gives how many there were. With `hint`, only those are looked at, so
+    /// that the cost does not grow with the number of all addresses. Nothing there is no error.
+    pub fn unmasquerade(&mut self, hint: Option<&[IpAddr]>, mine: impl Fn(&str) -> bool) -> Result<usize> {
+        let fail = |cause| Error::new("remove from", TABLE, cause);
+        for _ in 0..ATTEMPTS {
+            let generation = self.generation().map_err(fail)?;
+            let mut gone = Vec::new();
+            match hint {
+                Some(addresses) => {
+                    for address in addresses {
+                        let element = self.element(TABLE, map_of(*address), *address).map_err(fail)?;
+                        gone.extend(element.filter(|element| mine(&element.comment)).map(|element| element.key));
+                    }
+                }
+                None => gone.extend(
+                    self.all().map_err(fail)?.into_iter().filter(|one| mine(&one.owner)).map(|one| one.address),
+                ),
+            }
+            if gone.is_empty() {
+                return Ok(0);
+            }
+            let mut transaction = Transaction::default().at(generation);
+            if self.only_these(&gone).map_err(fail)? {
+                transaction = transaction.delete_table(TABLE);
+            } else {
+                for address in &gone {
+                    transaction = transaction.delete_element(TABLE, map_of(*address), *address);
+                }
+            }
+            match self.commit(&transaction) {
+                Ok(()) => return Ok(gone.len()),
+                Err(cause) if is_stale(&cause) || cause.is_not_found() => {}
+                Err(cause) => return Err(fail(cause)),
+            }
+        }
+        Err(fail(Cause::Unexpected(format!("the ruleset was changed by others {ATTEMPTS} times in a row; try again"))))
+    }
+
+    fn all(&mut self) -> std::result::Result<Vec<Masqueraded>, Cause> {
+        let mut all = self.elements(TABLE, map_of(V4))?;
+        all.extend(self.elements(TABLE, map_of(V6))?);
+        Ok(all.into_iter().map(|Element { key, comment }| Masqueraded { address: key, owner: comment }).collect())
+    }
+
+    fn only_these(&mut self, these: &[IpAddr]) -> std::result::Result<bool, Cause> {
+        Ok(!self.holds_others(TABLE, map_of(V4), these)? && !self.holds_others(TABLE, map_of(V6), these)?)
+    }
+
+    fn what_is_missing(&mut self, addresses: &[IpNet]) -> std::result::Result<Missing, Cause> {
+        let mut chains: Vec<IpNet> = addresses.iter().map(IpNet::trunc).collect();
+        chains.sort();
+        chains.dedup();
+        let table = !self.exists(TABLE, None)?;
+        let mut missing = Missing { table, chains: Vec::new(), old: Vec::new() };
+        for chain in chains {
+            if table || !self.exists(TABLE, Some(&chain_of(&chain)))? {
+                missing.chains.push(chain);
+            }
+        }
+        for address in addresses {
+            if self.element(TABLE, map_of(address.addr()), address.addr())?.is_some() {
+                missing.old.push(address.addr());
+            }
+        }
+        Ok(missing)
+    }
+}
+
+/// What a transaction must make or take away besides adding its elements.
+struct Missing {
+    table: bool,
+    chains: Vec<IpNet>,
+    old: Vec<IpAddr>,
+}
+
+impl Missing {
+    fn transaction(&self, addresses: &[IpNet], owner: &str) -> Transaction {
+        let mut transaction = Transaction::default();
+        if self.table {
+            transaction = transaction.new_table(TABLE).postrouting(TABLE, POSTROUTING);
+            for (id, like) in [(1, V4), (2, V6)] {
+                transaction = transaction.verdict_map(TABLE, map_of(like), like, id).rule(
+                    TABLE,
+                    POSTROUTING,
+                    Expressions::default().family(like).source_map(like, map_of(like)),
+                );
+            }
+        }
+        for subnet in &self.chains {
+            let chain = chain_of(subnet);
+            transaction = transaction
+                .new_chain(TABLE, &chain)
+                .rule(TABLE, &chain, Expressions::default().family(subnet.addr()).destination_in(*subnet).returns())
+                .rule(
+                    TABLE,
+                    &chain,
+                    Expressions::default().family(subnet.addr()).destination_in(multicast(subnet)).returns(),
+                )
+                .rule(TABLE, &chain, Expressions::default().masquerades());
+        }
+        for address in &self.old {
+            transaction = transaction.delete_element(TABLE, map_of(*address), *address);
+        }
+        for address in addresses {
+            let chain = chain_of(&address.trunc());
+            let (map, key) = (map_of(address.addr()), address.addr());
+            transaction = transaction.element(TABLE, map, key, &Verdict::Goto(&chain), owner);
+        }
+        transaction
+    }
+}
+
+fn map_of(like: IpAddr) -> &'static str {
+    match like {
+        IpAddr::V4(_) => "pods4",
+        IpAddr::V6(_) => "pods6",
+    }
+}
+
+/// A name that `nft` can read back: letters, digits, `.`, `/`, `-`, `_`.
+fn chain_of(subnet: &IpNet) -> String {
+    format!("from-{subnet}").replace(':', "_")
+}
+
+/// RFC 5771 and RFC 4291, 2.7.
+fn multicast(like: &IpNet) -> IpNet {
+    match like {
+        IpNet::V4(_) => Ipv4Net::new_assert(Ipv4Addr::new(224, 0, 0, 0), 4).into(),
+        IpNet::V6(_) => Ipv6Net::new_assert(Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0), 8).into(),
+    }
+}
