@@ -126,6 +126,21 @@ fn a_link_of_the_same_name_that_is_no_tunnel_is_refused() -> Result<()> {
     Ok(())
 }
 
+/// Hosts switch IPv6 off by default for devices to come; the tunnel's own addresses must not fail for that.
+#[test]
+fn a_host_that_switches_ipv6_off_by_default_still_carries_it() -> Result<()> {
+    let mut stage = Stage::new("ov-off", 1)?;
+    let text = peers(2).replace("nodes:", "ipv6Network: fd00:244::/48\nnodes:");
+    stage.write_peers(
+        &text.replace("subnet: 10.244.1.0/24", "subnet: 10.244.1.0/24, ipv6Subnet: 'fd00:244:0:1::/64'"),
+    )?;
+    stage.nodes[0].sh("sysctl -qw net.ipv6.conf.default.disable_ipv6=1")?;
+    stage.start(0)?;
+    let addresses = stage.nodes[0].sh("ip addr show flannel.1")?;
+    assert!(addresses.contains("fd00:244:0:1::/128"), "{addresses}");
+    Ok(())
+}
+
 #[test]
 fn without_privilege_the_advice_is_one_line() -> Result<()> {
     let stage = Stage::new("ov-user", 1)?;
