@@ -1,5 +1,7 @@
 //! `fairlead-lab`: the judge's tools on the command line.
 
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 use fairlead_conformance::lab::Lab;
 use fairlead_conformance::{bench, demo, peers, traffic};
@@ -39,8 +41,18 @@ enum Peers {
     Path,
 }
 
-fn main() -> anyhow::Result<()> {
-    match Cli::parse().verb {
+fn main() -> ExitCode {
+    match run(Cli::parse().verb) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("fairlead-lab: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(verb: Verb) -> anyhow::Result<()> {
+    match verb {
         Verb::Peers(Peers::Build) => println!("{}", peers::build()?.display()),
         Verb::Bench(options) => bench::run(&options)?,
         Verb::Traffic(verb) => verb.run()?,

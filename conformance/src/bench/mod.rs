@@ -94,7 +94,7 @@ pub fn run(options: &Options) -> Result<()> {
         }
     }
     if asked(Name::CniParallel) {
-        pairs.extend(parallel::run(options.rounds.unwrap_or(5))?);
+        pairs.extend(parallel::run(options.rounds.unwrap_or(3))?);
     }
     if asked(Name::Vip) {
         pairs.extend(vip::run(options.rounds.unwrap_or(10))?);

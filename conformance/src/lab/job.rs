@@ -51,6 +51,16 @@ impl Job {
         self
     }
 
+    /// Runs it as the argument of another program: `strace`, `prlimit`.
+    pub fn under(mut self, wrapper: &[&str]) -> Self {
+        if let Some((first, rest)) = wrapper.split_first() {
+            let program = std::mem::replace(&mut self.program, OsString::from(first));
+            let before = rest.iter().map(OsString::from).chain([program]);
+            self.args = before.chain(self.args).collect();
+        }
+        self
+    }
+
     /// Start with no environment but what [`Job::env`] gives.
     pub fn bare_env(mut self) -> Self {
         self.bare = true;
