@@ -180,11 +180,17 @@ fn blur_word(word: &str) -> String {
     word.to_owned()
 }
 
-/// What a plugin said: its status, its JSON leaf by leaf, and the exact text.
+/// What a plugin said: its status, its JSON leaf by leaf, and the exact text of a result. (Of an error only the leaves: its
+/// text differs by the version that ours tells.)
 fn tell(seen: &mut Snapshot, name: &str, finished: &Finished) {
     seen.add(format!("{name} status"), finished.status.code().unwrap_or(-1).to_string());
-    if let Ok(value) = finished.json() {
-        seen.add_json(&format!("{name} says"), &value);
+    let text = finished.stdout_text();
+    match finished.json() {
+        Ok(value) => seen.add_json(&format!("{name} says"), &value),
+        Err(_) if text.is_empty() => (),
+        Err(_) => seen.add(format!("{name} says"), &text),
     }
-    seen.add(format!("{name} text"), finished.stdout_text().escape_debug().to_string());
+    if finished.status.success() && !text.is_empty() {
+        seen.add(format!("{name} text"), text.escape_debug().to_string());
+    }
 }
