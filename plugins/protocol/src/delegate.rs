@@ -7,7 +7,7 @@
 mod exec;
 mod find;
 
-pub use exec::exec;
+pub use exec::{exec, run_plugin};
 pub use find::find_in_path;
 
 use std::path::PathBuf;

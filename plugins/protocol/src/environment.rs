@@ -113,8 +113,8 @@ fn container_id(text: &str) -> Result<(), CniError> {
     Err(CniError::new(Code::InvalidEnvironment, "invalid characters in containerID").with_details(text))
 }
 
-/// The kernel's rule (net/core/dev.c, `dev_valid_name`) in the reference's words.
-fn interface_name(text: &str) -> Result<(), CniError> {
+/// The kernel's rule for names of interfaces (net/core/dev.c, `dev_valid_name`). Errors: code 4, in the reference's words.
+pub fn interface_name(text: &str) -> Result<(), CniError> {
     let refuse = |msg: &str| Err(CniError::new(Code::InvalidEnvironment, msg));
     if text.len() > 15 {
         return refuse("interface name is too long")

@@ -19,9 +19,9 @@ mod version;
 mod wire;
 
 pub use attachments::Attachment;
-pub use environment::{Command, is_valid_name};
+pub use environment::{Command, interface_name as check_interface_name, is_valid_name};
 pub use error::{CniError, Code};
 pub use plugin::{Io, Plugin, STDIN_LIMIT, install_panic_hook, run};
 pub use request::Request;
 pub use result::{CniResult, Dns, Interface, IpConfig, Route};
-pub use version::Version;
+pub use version::{Version, numbers as version_numbers};

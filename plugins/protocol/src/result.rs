@@ -4,6 +4,9 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use serde::Deserialize;
+use serde_json::Value;
+
+use crate::{CniError, Version, wire};
 
 /// What an ADD made: interfaces, their addresses, routes and name servers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -83,6 +86,23 @@ pub struct Dns {
 }
 
 impl CniResult {
+    /// Reads a printed result, and says which version it is in: its own, or `assumed` (the text of a configuration's
+    /// `cniVersion`) when it names none. For runtimes; a plugin gets its results decoded. Errors: the reason, with the
+    /// key.
+    pub fn from_value(value: &Value, assumed: &str) -> Result<(CniResult, Version), String> {
+        wire::decode_printed(value, assumed)
+    }
+
+    /// The result as an object of `version`. Errors: 0.1.0 and 0.2.0 cannot say a result without addresses.
+    pub fn to_value(&self, version: Version) -> Result<Value, CniError> {
+        wire::encode(self, version)
+    }
+
+    /// [`CniResult::to_value`] as it is printed: four spaces of indent, no newline at the end.
+    pub fn to_json(&self, version: Version) -> Result<String, CniError> {
+        self.to_value(version).map(|value| wire::pretty(&value))
+    }
+
     /// The interface an address belongs to; `None` when the index is missing or points nowhere.
     pub fn interface_of(&self, ip: &IpConfig) -> Option<&Interface> {
         self.interfaces.get(usize::try_from(ip.interface?).ok()?)

@@ -3,7 +3,7 @@
 mod read;
 mod write;
 
-pub(crate) use read::{decode_delegate_result, decode_prev_result};
+pub(crate) use read::{decode_delegate_result, decode_prev_result, decode_printed};
 pub(crate) use write::{encode, pretty};
 
 #[cfg(test)]

@@ -18,13 +18,15 @@ pub(crate) fn decode_prev_result(value: &Value, version: Version) -> Result<CniR
 /// Reads what a delegate printed. Lenient as the reference: no `cniVersion` means the configuration's, and the literal
 /// `null` is an empty result. The result's own version decides its shape, whatever generation it is of.
 pub(crate) fn decode_delegate_result(text: &[u8], version: Version) -> Result<CniResult, String> {
-    let value = gojson::parse(text)?;
-    let said = stated_version(&value)?;
-    let own = match said.as_str() {
-        "" => version,
-        text => Version::from_text(text).ok_or_else(|| format!("unsupported CNI result version {text:?}"))?,
-    };
-    decode(&value, own)
+    decode_printed(&gojson::parse(text)?, version.as_str()).map(|(result, _)| result)
+}
+
+/// As [`decode_delegate_result`], with the version the result is in.
+pub(crate) fn decode_printed(value: &Value, assumed: &str) -> Result<(CniResult, Version), String> {
+    let said = stated_version(value)?;
+    let text = if said.is_empty() { assumed } else { &said };
+    let version = Version::from_text(text).ok_or_else(|| format!("unsupported CNI result version {text:?}"))?;
+    decode(value, version).map(|result| (result, version))
 }
 
 fn stated_version(value: &Value) -> Result<String, String> {

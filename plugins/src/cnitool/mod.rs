@@ -1,0 +1,69 @@
+//! `cnitool`: a runtime for people. It loads a network from a directory, runs its plugins on a namespace and remembers
+//! what they answered, with the words, variables and files of the reference's `cnitool` 1.3.0, so that either can
+//! remove what the other made.
+//!
+//! No option parser: this file is read and started for every pod of the demo and the benchmarks, and has three words to
+//! understand.
+
+mod cache;
+mod call;
+mod config;
+mod exec;
+mod request;
+mod verbs;
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+
+use fairlead_protocol::{CniError, Version};
+
+use call::{Asked, Call, Verb};
+use verbs::Runtime;
+
+const HELP: &str = include_str!("help.txt");
+
+/// The whole program. `arguments` without the name it was called by. Exit status: 0, or 1 with one error on stderr.
+pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let asked = std::env::current_dir()
+        .map_err(|error| CniError::internal(format!("cannot tell the current directory: {error}")))
+        .and_then(|here| call::parse(arguments, &|name| std::env::var_os(name), &here));
+    let outcome = asked.and_then(|asked| match asked {
+        Asked::Help => print(HELP),
+        Asked::Version => print(&format!(
+            "cnitool {} (Fairlead), CNI {} to {}\n",
+            env!("CARGO_PKG_VERSION"),
+            Version::ALL[0],
+            Version::NEWEST
+        )),
+        Asked::Call(call) => serve(&call),
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(call: &Call) -> Result<(), CniError> {
+    let list = config::load(&call.config_directory, &call.network)?;
+    let runtime = Runtime { path: &call.path, cache: cache::Cache::new(Path::new(cache::DIRECTORY)) };
+    let attachment = || call.attachment.as_ref().ok_or_else(|| CniError::internal("this verb needs a namespace"));
+    match call.verb {
+        Verb::Add => runtime.add(&list, attachment()?).and_then(|result| print(&result)),
+        Verb::Check => runtime.check(&list, attachment()?),
+        Verb::Del => runtime.del(&list, attachment()?),
+        Verb::Gc => runtime.gc(&list),
+        Verb::Status => runtime.status(&list),
+    }
+}
+
+fn print(text: &str) -> Result<(), CniError> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .map_err(|error| CniError::internal(format!("cannot write to stdout: {error}")))
+}
