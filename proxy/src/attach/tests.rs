@@ -161,10 +161,11 @@ fn a_restart_while_connections_run_fails_none() {
             }
             connected
         });
-        for _ in 0..10 {
-            drop(sandbox.ensure().expect("restart"));
-        }
+        let restarts: Vec<_> = (0..10).map(|_| sandbox.ensure().map(drop)).collect();
         over.store(true, Ordering::Relaxed);
+        for restart in restarts {
+            restart.expect("restart");
+        }
         client.join().expect("no connection failed")
     });
     println!("{connected} connections during 10 restarts");
@@ -280,6 +281,15 @@ fn the_pins_of_another_abi_version_are_refused_and_cleaned_up() {
     assert!(!sandbox.pin("").exists(), "nothing was made");
     cleanup(sandbox.bpffs.path(), &sandbox.cgroup).expect("cleanup");
     sandbox.ensure().expect("and then it starts");
+}
+
+#[test]
+fn a_first_start_that_fails_leaves_nothing() {
+    let sandbox = Sandbox::new();
+    // In a cgroup2, but no cgroup: everything is loaded and pinned before the kernel refuses the first link.
+    let error = ensure(sandbox.bpffs.path(), &sandbox.cgroup.join("cgroup.procs"), SIZES).expect_err("refused");
+    assert!(format!("{error:#}").starts_with("attach connect4 to cgroup "), "{error:#}");
+    assert!(!sandbox.bpffs.path().join("fairlead").exists());
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! The service tables in the kernel: the pinned maps.
 
+use std::net::{Ipv6Addr, SocketAddr};
+
 use anyhow::{Context, Result, anyhow};
 use fairlead_ebpf_shared::{Backend, Frontend, FrontendKey, Reason, SetWord, map};
 use fairlead_kernel::bpf::{self, Map, MappedArray};
@@ -76,11 +78,13 @@ impl Maps for KernelMaps {
     }
 
     fn put_frontend(&mut self, key: &FrontendKey, value: &Frontend) -> Result<()> {
-        self.frontends.update(key.as_bytes(), value.as_bytes()).with_context(|| format!("write frontend {key:?}"))
+        self.frontends
+            .update(key.as_bytes(), value.as_bytes())
+            .with_context(|| format!("write frontend {}", shown(key)))
     }
 
     fn delete_frontend(&mut self, key: &FrontendKey) -> Result<()> {
-        self.frontends.delete(key.as_bytes()).map(drop).with_context(|| format!("delete frontend {key:?}"))
+        self.frontends.delete(key.as_bytes()).map(drop).with_context(|| format!("delete frontend {}", shown(key)))
     }
 
     fn dump(&self) -> Result<Dump> {
@@ -116,6 +120,12 @@ impl Maps for KernelMaps {
     fn grace_period(&self) -> GracePeriod {
         Box::new(|| Ok(bpf::grace_period()?))
     }
+}
+
+/// `10.96.0.1:53, protocol 17`.
+fn shown(key: &FrontendKey) -> String {
+    let address = SocketAddr::new(Ipv6Addr::from(key.addr).to_canonical(), key.port.get());
+    format!("{address}, protocol {}", key.protocol)
 }
 
 /// A per-CPU value, summed. Beyond the end of the map: 0.

@@ -109,7 +109,7 @@ pub fn link_info(link: BorrowedFd<'_>) -> Result<LinkInfo> {
         attach_type: u32,
         end: u32,
     }
-    check_kind(link, "bpf_link").map_err(|cause| Error::new("read what is", "a link", cause))?;
+    check_kind(link, "bpf-link").map_err(|cause| Error::new("read what is", "a link", cause))?;
     let mut raw = Raw::default();
     // SAFETY: Raw is a prefix of the info of a link, and holds no pointer for a cgroup link; for kinds whose union begins
     // with a pointer the kernel finds it zero and writes nothing there.

@@ -126,14 +126,15 @@ unsafe fn info_by_fd<Info>(object: BorrowedFd<'_>, info: &mut Info) -> std::resu
 }
 
 /// The kernel answers the question for information about any object, each kind in a form of its own: so the descriptor is
-/// asked first, by the name of its anonymous inode. Without /proc it passes, and what follows is an errno at worst.
+/// asked first, by the name of its anonymous inode (`bpf-map`, `bpf-prog`; a link is `bpf_link` to who made it and
+/// `bpf-link` to who opened it: kernel/bpf/syscall.c). Without /proc it passes, and what follows is an errno at worst.
 fn check_kind(object: BorrowedFd<'_>, kind: &str) -> std::result::Result<(), Cause> {
-    match std::fs::read_link(format!("/proc/self/fd/{}", object.as_raw_fd())) {
-        Ok(is) if is != Path::new(&format!("anon_inode:{kind}")) => {
-            Err(Cause::Unexpected(format!("it is {} and no {kind}", is.display())))
-        }
-        _ => Ok(()),
+    let Ok(inode) = std::fs::read_link(format!("/proc/self/fd/{}", object.as_raw_fd())) else { return Ok(()) };
+    let inode = inode.to_string_lossy().replace('_', "-");
+    if inode == format!("anon-inode:{kind}") {
+        return Ok(());
     }
+    Err(Cause::Unexpected(format!("it is no {kind} but {inode}")))
 }
 
 /// A name as the kernel holds it: at most 15 bytes and a NUL.
