@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use fairlead_ebpf_shared::FrontendKey;
-use fairlead_proxy_model::{Actual, Desired, MapOp, NoRoom, Removal, Retired, diff};
+use fairlead_proxy_model::{Actual, Desired, MapOp, NoRoom, Retired, diff};
 use serde::{Deserialize, Serialize};
 
 use crate::maps::{GracePeriod, Maps};
@@ -70,7 +70,8 @@ pub struct Applier<M> {
     waiting: BTreeSet<FrontendKey>,
     no_room: BTreeMap<FrontendKey, NoRoom>,
     held_over: BTreeSet<FrontendKey>,
-    removal: Removal,
+    /// Not to be taken away; see [`Applier::hold`].
+    hold: BTreeSet<FrontendKey>,
     back_off: Duration,
     last_error: Option<String>,
     tally: Tally,
@@ -92,7 +93,7 @@ impl<M: Maps> Applier<M> {
             waiting: BTreeSet::new(),
             no_room: BTreeMap::new(),
             held_over: BTreeSet::new(),
-            removal: Removal::Delete,
+            hold: BTreeSet::new(),
             back_off: BACK_OFF,
             last_error: None,
             tally: Tally::default(),
@@ -109,12 +110,15 @@ impl<M: Maps> Applier<M> {
         self.dirty = desired.frontends.keys().chain(self.actual.keys()).copied().collect();
     }
 
-    /// Whether frontends that are not desired are deleted. When they are again, all are looked at.
-    pub fn set_removal(&mut self, removal: Removal) {
-        if self.removal != removal {
-            self.removal = removal;
-            self.dirty.extend(std::mem::take(&mut self.held_over));
-        }
+    /// From now on nothing of what the maps hold is taken away, until it has been desired or [`Applier::let_go`] is called.
+    pub fn hold(&mut self) {
+        self.hold = self.actual.keys().copied().collect();
+    }
+
+    /// Ends [`Applier::hold`].
+    pub fn let_go(&mut self) {
+        self.hold.clear();
+        self.dirty.extend(std::mem::take(&mut self.held_over));
     }
 
     /// Compares the maps with what they should hold, as soon as nothing is retired, and repairs them.
@@ -202,7 +206,7 @@ impl<M: Maps> Applier<M> {
         &self.no_room
     }
 
-    /// Frontends that are kept although nothing desires them; see [`Removal::Hold`].
+    /// Frontends that are kept although nothing desires them; see [`Applier::hold`].
     pub fn held_over(&self) -> &BTreeSet<FrontendKey> {
         &self.held_over
     }
@@ -219,7 +223,13 @@ impl<M: Maps> Applier<M> {
 
     fn converge(&mut self, desired: &Desired) -> Next {
         let dirty = std::mem::take(&mut self.dirty);
-        let plan = diff(&mut self.actual, desired, &dirty, self.removal, self.in_flight.is_some());
+        for key in &dirty {
+            // Whoever states its backends now may also take it away later.
+            if desired.frontends.get(key).is_some_and(|frontend| !frontend.backends.is_empty()) {
+                self.hold.remove(key);
+            }
+        }
+        let plan = diff(&mut self.actual, desired, &dirty, &self.hold, self.in_flight.is_some());
         for key in &dirty {
             self.no_room.remove(key);
             self.held_over.remove(key);

@@ -8,7 +8,7 @@ use std::future::pending;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, anyhow};
-use fairlead_proxy_model::{Change, Engine, Notice, Removal, frontend_name};
+use fairlead_proxy_model::{Change, Engine, Notice, frontend_name};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until};
@@ -172,6 +172,9 @@ impl<M: Maps> Daemon<M> {
     fn first_load(&mut self) {
         let mut changes = Vec::new();
         while self.source.load(FILES_AT_ONCE, &mut changes) {}
+        if self.source.is_partial() {
+            self.applier.hold();
+        }
         self.take_in(changes);
         self.applier.mark_all(self.engine.desired());
         self.sync();
@@ -194,8 +197,9 @@ impl<M: Maps> Daemon<M> {
         for change in changes {
             self.engine.apply(change);
         }
-        let removal = if self.source.is_partial() { Removal::Hold } else { Removal::Delete };
-        self.applier.set_removal(removal);
+        if !self.source.is_partial() {
+            self.applier.let_go();
+        }
         let touched = self.engine.recompute();
         if !touched.is_empty() {
             tracing::debug!(frontends = touched.len(), "recomputed");

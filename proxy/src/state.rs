@@ -138,13 +138,13 @@ pub fn remove(path: &Path) -> Result<Vec<String>> {
     for name in [STATUS, OWNERS, LOCK, ".status.json.new", ".owners.json.new"] {
         let file = path.join(name);
         match fs::remove_file(&file) {
-            Ok(()) => removed.push(file.display().to_string()),
+            Ok(()) => removed.push(format!("removed {}", file.display())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error).with_context(|| format!("remove {}", file.display())),
         }
     }
     match fs::remove_dir(path) {
-        Ok(()) => removed.push(path.display().to_string()),
+        Ok(()) => removed.push(format!("removed {}", path.display())),
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty) => {}
         Err(error) => return Err(error).with_context(|| format!("remove {}", path.display())),
     }

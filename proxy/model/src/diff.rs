@@ -18,16 +18,6 @@ use crate::ids::Region;
 use crate::policy::address_bytes;
 use crate::tables::MapOp;
 
-/// What is done with frontends that nothing desires.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Removal {
-    /// They are deleted.
-    Delete,
-    /// They stay, and a set that would become empty stays too: a part of the facts could not be read yet, and what is
-    /// missing may be there.
-    Hold,
-}
-
 /// Operations and what could not be ordered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
@@ -37,7 +27,7 @@ pub struct Plan {
     pub failed: BTreeMap<FrontendKey, NoRoom>,
     /// Frontends for which there may be room once what is retired has been released.
     pub deferred: BTreeSet<FrontendKey>,
-    /// Frontends left alone because of [`Removal::Hold`].
+    /// Frontends left alone because they are to be held.
     pub held_over: BTreeSet<FrontendKey>,
 }
 
@@ -71,23 +61,25 @@ impl fmt::Display for NoRoom {
     }
 }
 
-/// Orders what makes `keys` as desired, and notes in `actual` that it was done. `in_flight`: slots or regions wait for a
-/// grace period to end.
+/// Orders what makes `keys` as desired, and notes in `actual` that it was done.
+///
+/// Of the frontends in `hold` none is deleted and no set becomes empty: a part of the facts is not known yet, and what is
+/// missing may be in it. `in_flight`: slots or regions wait for a grace period to end.
 pub fn diff<'a>(
     actual: &mut Actual,
     desired: &Desired,
     keys: impl IntoIterator<Item = &'a FrontendKey>,
-    removal: Removal,
+    hold: &BTreeSet<FrontendKey>,
     in_flight: bool,
 ) -> Plan {
     let mut steps = Steps::default();
     for key in keys {
         let backends = desired.frontends.get(key).map(|frontend| &frontend.backends[..]);
         match backends {
-            Some([]) if removal == Removal::Hold && actual.has_backends(key) => {
+            Some([]) if hold.contains(key) && actual.has_backends(key) => {
                 steps.plan.held_over.insert(*key);
             }
-            None if removal == Removal::Hold && actual.held.contains_key(key) => {
+            None if hold.contains(key) && actual.held.contains_key(key) => {
                 steps.plan.held_over.insert(*key);
             }
             Some(backends) => {

@@ -16,7 +16,7 @@ mod tables;
 
 pub use actual::{Actual, Fill, Retired, ip_addr, socket_addr};
 pub use desired::{Desired, DesiredFrontend};
-pub use diff::{NoRoom, Plan, Removal, diff};
+pub use diff::{NoRoom, Plan, diff};
 pub use engine::{Change, Engine};
 pub use facts::{Endpoint, Family, ObjectName, Protocol, ServiceFact, ServicePort, SliceFact, TrafficPolicy};
 pub use ids::{Region, Regions, Slots};

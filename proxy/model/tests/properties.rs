@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use fairlead_ebpf_shared::FrontendKey;
 use fairlead_proxy_model::{
-    Actual, Change, Desired, Dump, Endpoint, Engine, Family, MapOp, ObjectName, Outcome, Protocol, Removal, Retired,
+    Actual, Change, Desired, Dump, Endpoint, Engine, Family, MapOp, ObjectName, Outcome, Protocol, Retired,
     ServiceFact, ServicePort, Sizes, SliceFact, Tables, TrafficPolicy, diff, render_desired, render_outcomes,
 };
 use proptest::prelude::*;
@@ -131,7 +131,7 @@ impl World {
 
     /// All operations that bring `keys` to `desired`.
     fn plan(&mut self, desired: &Desired, keys: &BTreeSet<FrontendKey>) -> Vec<MapOp> {
-        let plan = diff(&mut self.actual, desired, keys, Removal::Delete, !self.in_flight.is_empty());
+        let plan = diff(&mut self.actual, desired, keys, &BTreeSet::new(), !self.in_flight.is_empty());
         assert!(plan.failed.is_empty() && plan.deferred.is_empty(), "no room in a history made for these sizes");
         if self.actual.has_retired() {
             self.in_flight.push(self.actual.take_retired());
@@ -303,7 +303,7 @@ proptest! {
         let mut successor = Actual::restore(&world.tables.dump(), SIZES);
         prop_assert_eq!(world.actual.drift(&successor), 0);
         let keys = all_keys(&successor, engine.desired());
-        let plan = diff(&mut successor, engine.desired(), &keys, Removal::Delete, false);
+        let plan = diff(&mut successor, engine.desired(), &keys, &BTreeSet::new(), false);
         prop_assert_eq!(plan.ops, vec![]);
         prop_assert!(!successor.has_retired());
     }

@@ -5,8 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use fairlead_ebpf_shared::{Frontend, FrontendKey, SetWord};
 use fairlead_proxy_model::{
-    Desired, DesiredFrontend, MapOp, NoRoom, ObjectName, Protocol, Removal, Sizes, frontend_key, render_desired,
-    render_outcomes,
+    Desired, DesiredFrontend, MapOp, NoRoom, ObjectName, Protocol, Sizes, frontend_key, render_desired, render_outcomes,
 };
 use proptest::prelude::*;
 
@@ -127,15 +126,21 @@ fn nothing_is_taken_away_while_a_file_cannot_be_read() {
     // A successor that knows service 1 with other backends, service 2 without its slice, and nothing of service 3.
     let partial = desired(&[(1, 5, 2), (2, 0, 0)]);
     let mut applier = Applier::restore(maps.clone()).expect("restore");
-    applier.set_removal(Removal::Hold);
+    applier.hold();
     applier.mark_all(&partial);
     settle(&mut applier, &partial);
     assert_eq!(text(&maps), render_desired(&desired(&[(1, 5, 2), (2, 0, 2), (3, 0, 2)])));
     assert_eq!(applier.held_over().iter().collect::<Vec<_>>(), [&key(2), &key(3)]);
 
-    applier.set_removal(Removal::Delete);
-    settle(&mut applier, &partial);
-    assert_eq!(text(&maps), render_desired(&partial));
+    // Service 1 was stated by a good file, so it may go; the others still may not.
+    let less = desired(&[(2, 0, 0)]);
+    applier.mark_all(&less);
+    settle(&mut applier, &less);
+    assert_eq!(text(&maps), render_desired(&desired(&[(2, 0, 2), (3, 0, 2)])));
+
+    applier.let_go();
+    settle(&mut applier, &less);
+    assert_eq!(text(&maps), render_desired(&less));
     assert!(applier.held_over().is_empty());
 }
 

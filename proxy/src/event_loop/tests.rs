@@ -323,3 +323,17 @@ fn writes_that_fail_are_told_and_tried_again() {
             .await;
     });
 }
+
+#[test]
+fn a_bad_file_that_comes_later_holds_nothing() {
+    runtime().block_on(async {
+        let bench = Bench::new();
+        bench.write("a.yaml", &service("a", 1, 1));
+        bench.write("b.yaml", &service("b", 2, 1));
+        let mut daemon = bench.start();
+        bench.write("new.yaml", "kind: Service\n\tname: a\n");
+        bench.until(&mut daemon, "bad", |_, status| status.problems.len() == 1).await;
+        fs::remove_file(bench.path("a.yaml")).expect("remove");
+        bench.until(&mut daemon, "removed", |maps, _| maps == served(2, 1)).await;
+    });
+}

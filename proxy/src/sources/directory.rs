@@ -39,6 +39,8 @@ struct FileState {
     stamp: Option<Stamp>,
     /// Read and understood at least once; its objects are in the catalog.
     good: bool,
+    /// It was there at the first load and has never been understood: what it used to say is not known.
+    unknown: bool,
     /// Why the last read failed.
     bad: Option<Problem>,
     remarks: Vec<Problem>,
@@ -65,6 +67,8 @@ pub struct Directory {
     /// Whether our owner has been woken to hear that the directory is gone.
     gone_told: bool,
     files: BTreeMap<String, FileState>,
+    /// Every file has been looked at once.
+    complete: bool,
     catalog: Catalog,
     touched: BTreeMap<String, Touched>,
     /// Compare the whole directory with what was read.
@@ -88,6 +92,7 @@ impl Directory {
             gone: None,
             gone_told: false,
             files: BTreeMap::new(),
+            complete: false,
             catalog: Catalog::default(),
             touched: BTreeMap::new(),
             rescan: true,
@@ -164,7 +169,9 @@ impl Directory {
             self.touched.remove(name);
             self.load_file(name, changes);
         }
-        names.len() > limit
+        let more = names.len() > limit;
+        self.complete |= !more;
+        more
     }
 
     /// Everything that an operator should know about files and objects.
@@ -173,9 +180,9 @@ impl Directory {
         files.chain(self.catalog.duplicates()).chain(self.gone.clone()).collect()
     }
 
-    /// Whether there is a file whose content has never been known: what is missing may be in it.
+    /// Whether a file of the first load has not been understood yet: what is missing may be in it.
     pub fn is_partial(&self) -> bool {
-        self.files.values().any(|file| file.bad.is_some() && !file.good)
+        self.files.values().any(|file| file.unknown)
     }
 
     /// How many files there are.
@@ -334,12 +341,13 @@ impl Directory {
                     tracing::debug!(file = name, "ignored: {text}");
                 }
                 file.remarks = std::mem::take(&mut objects.remarks);
-                (file.good, file.bad) = (true, None);
+                (file.good, file.unknown, file.bad) = (true, false, None);
                 changes.extend(self.catalog.replace(name, objects));
             }
             Err(mut problem) => {
                 let follows = if file.good { "keeps its last good state" } else { "has no good state yet" };
                 problem.text = format!("{}. The file is not used, it {follows}", problem.text);
+                file.unknown |= !file.good && !self.complete;
                 file.bad = Some(problem);
             }
         }

@@ -84,7 +84,7 @@ pub fn cleanup(arguments: &Cleanup) -> Result<()> {
     let mut removed = attach::cleanup(bpffs_root, cgroup_root)?;
     removed.extend(state::remove(state_dir)?);
     for line in &removed {
-        print(&format!("removed {line}\n"))?;
+        print(&format!("{line}\n"))?;
     }
     if removed.is_empty() {
         print("nothing was left to remove\n")?;
