@@ -4,6 +4,9 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
+use nix::libc::linger;
+use nix::sys::socket::{setsockopt, sockopt};
+
 use super::tally::Outcome;
 use super::{Protocol, Target};
 
@@ -11,12 +14,14 @@ use super::{Protocol, Target};
 pub(super) struct Asker {
     target: Target,
     timeout: Duration,
+    reset: bool,
     socket: Option<UdpSocket>,
 }
 
 impl Asker {
-    pub(super) fn new(target: Target, timeout: Duration) -> Self {
-        Self { target, timeout, socket: None }
+    /// `reset`: close TCP connections with RST, which leaves no port in TIME_WAIT.
+    pub(super) fn new(target: Target, timeout: Duration, reset: bool) -> Self {
+        Self { target, timeout, reset, socket: None }
     }
 
     /// Asks with this number and waits for the answer to it.
@@ -37,6 +42,9 @@ impl Asker {
         let mut stream = TcpStream::connect_timeout(&self.target.address, self.timeout)?;
         stream.set_read_timeout(Some(self.timeout))?;
         stream.set_nodelay(true)?;
+        if self.reset {
+            setsockopt(&stream, sockopt::Linger, &linger { l_onoff: 1, l_linger: 0 })?;
+        }
         converse(&mut stream, number)
     }
 

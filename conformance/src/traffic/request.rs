@@ -33,6 +33,9 @@ pub struct Options {
     /// How long to wait for a connection, and for an answer.
     #[arg(long, default_value_t = 2000)]
     timeout_ms: u64,
+    /// Close TCP connections with RST: no port stays in TIME_WAIT, so that the next connect finds one at once.
+    #[arg(long)]
+    reset: bool,
     /// Run on this CPU only.
     #[arg(long)]
     cpu: Option<usize>,
@@ -75,7 +78,8 @@ fn work(
     print: &(dyn Fn(bool) + Sync),
 ) {
     let timeout = Duration::from_millis(options.timeout_ms);
-    let mut askers: Vec<Asker> = options.targets.iter().map(|target| Asker::new(*target, timeout)).collect();
+    let mut askers: Vec<Asker> =
+        options.targets.iter().map(|target| Asker::new(*target, timeout, options.reset)).collect();
     let mut reported = 0;
     while !told.to_stop() {
         let number = next.fetch_add(1, Ordering::Relaxed);
