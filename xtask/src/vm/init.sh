@@ -16,4 +16,5 @@ $b mkdir -p /root/usr/lib/modules; $b mount --bind "/host$($b cat /root/vmout/mo
 $b mkdir -p /root/sys/fs/cgroup; $b mount -t cgroup2 cgroup2 /root/sys/fs/cgroup
 $b mount -t bpf bpf /root/sys/fs/bpf; $b mount -t tracefs tracefs /root/sys/kernel/tracing 2>/dev/null
 $b ip link set lo up
-exec $b chroot /root /bin/sh /vmout/first
+# Not chroot: setns(2) into a mount namespace goes to that namespace's root, which would still be the initrd.
+exec $b switch_root /root /bin/sh /vmout/first

@@ -17,7 +17,7 @@ pub const PACKAGES: [(&str, &str); 5] = [
 ];
 
 /// Changes when what is in the cache must be made anew.
-const LAYOUT: &str = "1";
+const LAYOUT: &str = "2";
 /// What the initrd must load before it can see this machine's files.
 const BOOT_MODULES: [&str; 4] = ["virtio_pci", "9pnet_virtio", "9p", "overlay"];
 
