@@ -8,6 +8,7 @@
 //! dump that the kernel flagged as interrupted is ever returned, and every error names the deed, the object and the errno.
 
 pub mod addr;
+pub mod announce;
 #[cfg(feature = "bpf")]
 pub mod bpf;
 pub mod error;
@@ -20,6 +21,7 @@ pub mod netlink;
 pub mod netns;
 pub mod nft;
 pub mod route;
+pub mod sysctl;
 pub mod vxlan;
 
 pub use error::{Cause, Error, Result};

@@ -1,0 +1,148 @@
+//! The keys of `ipam` and what they mean. The only place with their names.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use fairlead_protocol::args::Args;
+use fairlead_protocol::{CniError, Code, Request, Route, address, gojson};
+use ipnet::IpNet;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::range::{RangeConfig, RangeSet};
+
+const DEFAULT_DATA_DIR: &str = "/var/lib/cni/networks";
+
+/// A checked configuration.
+#[derive(Debug)]
+pub struct Config {
+    /// One address is handed out of each.
+    pub sets: Vec<RangeSet>,
+    /// Copied to the result.
+    pub routes: Vec<Route>,
+    /// Where the leases of this network are.
+    pub directory: PathBuf,
+    /// A file in the format of resolv.conf whose words go to the result; empty: none.
+    pub resolv_conf: String,
+    /// Addresses the runtime asks for, each once.
+    pub requested: Vec<IpAddr>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Network {
+    ipam: Option<Ipam>,
+    runtime_config: Runtime,
+    args: Conventions,
+    cni_version: String,
+}
+
+/// `subnet` and its companions may stand here directly: the form before there were sets.
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Ipam {
+    #[serde(deserialize_with = "address::cidr_or_absent")]
+    subnet: Option<IpNet>,
+    #[serde(deserialize_with = "address::ip_or_absent")]
+    range_start: Option<IpAddr>,
+    #[serde(deserialize_with = "address::ip_or_absent")]
+    range_end: Option<IpAddr>,
+    #[serde(deserialize_with = "address::ip_or_absent")]
+    gateway: Option<IpAddr>,
+    ranges: Vec<Vec<RangeConfig>>,
+    routes: Vec<Route>,
+    data_dir: String,
+    resolv_conf: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Runtime {
+    ip_ranges: Vec<Vec<RangeConfig>>,
+    ips: Vec<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Conventions {
+    cni: CniConventions,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct CniConventions {
+    ips: Vec<String>,
+}
+
+impl Config {
+    /// Reads and checks. Errors: code 4 for `CNI_ARGS`, 6 for what cannot be decoded, 7 for what makes no sense, in the
+    /// reference's order and words.
+    pub fn load(request: &Request) -> Result<Config, CniError> {
+        let Network { ipam, runtime_config, args, cni_version } = request.config()?;
+        let ipam = ipam.ok_or_else(|| CniError::config("IPAM config missing 'ipam' key"))?;
+        let requested = requested_addresses(request, &args.cni.ips, &runtime_config.ips)?;
+        let Ipam { subnet, range_start, range_end, gateway, ranges, routes, data_dir, resolv_conf } = ipam;
+        // In front of the others: the runtime's, then the one written directly.
+        let mut written = runtime_config.ip_ranges;
+        if subnet.is_some() {
+            written.push(vec![RangeConfig { subnet, range_start, range_end, gateway }]);
+        }
+        written.extend(ranges);
+        let sets = validate(&written, request.version.results_need_an_address(), &cni_version)?;
+        let directory = directory(&data_dir, &request.name);
+        Ok(Config { sets, routes, directory, resolv_conf, requested })
+    }
+}
+
+/// Where the leases are, for DEL and GC: those work with whatever has become of the rest of the configuration.
+pub fn lenient_directory(request: &Request) -> PathBuf {
+    let ipam = gojson::lookup(&request.config, "ipam");
+    let data_dir = ipam.and_then(|ipam| gojson::lookup(ipam, "dataDir")).and_then(Value::as_str);
+    directory(data_dir.unwrap_or_default(), &request.name)
+}
+
+fn directory(data_dir: &str, network: &str) -> PathBuf {
+    PathBuf::from(if data_dir.is_empty() { DEFAULT_DATA_DIR } else { data_dir }).join(network)
+}
+
+fn validate(written: &[Vec<RangeConfig>], one_per_family: bool, cni_version: &str) -> Result<Vec<RangeSet>, CniError> {
+    if written.is_empty() {
+        return Err(CniError::config("no IP ranges specified"));
+    }
+    let mut sets = Vec::with_capacity(written.len());
+    for (i, ranges) in written.iter().enumerate() {
+        let set = RangeSet::validate(ranges)
+            .map_err(|reason| CniError::config(format!("invalid range set {i}: {reason}")))?;
+        sets.push(set);
+    }
+    let v4 = sets.iter().filter(|set| set.is_ipv4()).count();
+    if one_per_family && (v4 > 1 || sets.len() - v4 > 1) {
+        let text = format!("CNI version {cni_version} does not support more than 1 address per family");
+        return Err(CniError::config(text));
+    }
+    for (i, a) in sets.iter().enumerate() {
+        if let Some(j) = sets[i + 1..].iter().position(|b| a.overlaps(b)) {
+            return Err(CniError::config(format!("range set {i} overlaps with {}", i + j + 1)));
+        }
+    }
+    Ok(sets)
+}
+
+/// From `CNI_ARGS`, `args.cni.ips` and the capability `ips`: all of them, a prefix length is ignored.
+fn requested_addresses(request: &Request, conventions: &[String], runtime: &[String]) -> Result<Vec<IpAddr>, CniError> {
+    let args = Args::parse(&request.args, &["IP"]).map_err(|reason| CniError::new(Code::InvalidEnvironment, reason))?;
+    let from_args = args.get("IP").filter(|text| !text.is_empty());
+    let mut addresses = Vec::new();
+    for text in from_args.into_iter().chain(conventions.iter().chain(runtime).map(String::as_str)) {
+        let without_prefix = address::parse_cidr(text).map(|net| net.addr()).or_else(|_| address::parse_ip(text));
+        let ip =
+            without_prefix.map_err(|_| CniError::config(format!("cannot understand ip: invalid IP address {text}")))?;
+        if !addresses.contains(&ip) {
+            addresses.push(ip);
+        }
+    }
+    Ok(addresses)
+}
+
+#[cfg(test)]
+mod tests;

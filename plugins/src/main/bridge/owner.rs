@@ -1,0 +1,75 @@
+//! Who owns what in the kernel: one text that is the alias of the host's end and the comment of a masqueraded address.
+//!
+//! `<16 hex digits of the network>-<16 of interface and container>, net: …, if: …, id: …`: found by its digits however long
+//! the names are, read by people by the rest. The digits are those of the reference's nf_tables comments.
+
+use std::fmt::Write;
+
+use sha2::{Digest, Sha512};
+
+/// Longest text that both an nf_tables comment (128) and `IFLA_IFALIAS` (255) take.
+const LIMIT: usize = 128;
+
+/// The text of an attachment.
+pub fn text(network: &str, container_id: &str, ifname: &str) -> String {
+    let mut text = format!("{}, net: {network}, if: {ifname}, id: {container_id}", mark(network, container_id, ifname));
+    let mut end = text.len().min(LIMIT);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.truncate(end);
+    text
+}
+
+/// The digits of an attachment.
+pub fn mark(network: &str, container_id: &str, ifname: &str) -> String {
+    format!("{}{}", network_mark(network), digits(&format!("{ifname}:{container_id}")))
+}
+
+/// What the marks of a network's attachments begin with.
+pub fn network_mark(network: &str) -> String {
+    format!("{}-", digits(network))
+}
+
+/// Whether a text found in the kernel is this attachment's.
+pub fn is_of(found: &str, mark: &str) -> bool {
+    found.strip_prefix(mark).is_some_and(|rest| rest.is_empty() || rest.starts_with(','))
+}
+
+/// The mark in a text found in the kernel, if it is one of the network's.
+pub fn mark_in<'a>(found: &'a str, network_mark: &str) -> Option<&'a str> {
+    let end = network_mark.len() + 16;
+    let mark = found.get(..end)?;
+    (mark.starts_with(network_mark) && is_of(found, mark)).then_some(mark)
+}
+
+/// The first 16 hex digits of the SHA-512.
+fn digits(text: &str) -> String {
+    Sha512::digest(text).iter().take(8).fold(String::new(), |mut all, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(all, "{byte:02x}");
+        all
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_digits_are_those_of_the_reference() {
+        assert_eq!(mark("unit-test", "one", "eth0"), "6fd94d501e58f0aa-287fc69eff0574a2");
+        assert_eq!(network_mark("alternate"), "82783ef24bdc7036-");
+    }
+
+    #[test]
+    fn a_text_is_recognised_by_its_mark_and_by_nothing_shorter() {
+        let found = text("unit-test", &"a".repeat(64), "eth0");
+        let mine = mark("unit-test", &"a".repeat(64), "eth0");
+        assert!(found.len() <= LIMIT && is_of(&found, &mine));
+        assert!(!is_of(&found, &mark("unit-test", "one", "eth0")));
+        assert_eq!(mark_in(&found, &network_mark("unit-test")), Some(&mine[..]));
+        assert_eq!(mark_in(&found, &network_mark("other")), None);
+        assert_eq!(mark_in("eth0 of somebody", &network_mark("unit-test")), None);
+    }
+}

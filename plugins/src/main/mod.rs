@@ -1,0 +1,3 @@
+//! Plugins that make interfaces.
+pub mod bridge;
+pub mod loopback;
