@@ -94,3 +94,24 @@ fn datagrams_are_spread_answered_from_the_vip_and_follow_the_files() -> Result<(
     unharmed(&mut requests)?;
     proxy.stop()
 }
+
+#[test]
+fn both_families_of_a_service_are_served_each_by_its_own_endpoints() -> Result<()> {
+    let stage = Stage::new("families", &[8081, 8082])?;
+    stage.node.sh("ip addr add fd00:244::1/128 dev lo nodad")?;
+    let v4 = service("web", "10.96.0.10", "TCP", &[8081]);
+    let both = v4.replacen("clusterIP: 10.96.0.10", "clusterIPs: [10.96.0.10, \"fd00:96::10\"]", 1);
+    let slice = "---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata:\n  name: web-v6\n  labels:\n    \
+                 kubernetes.io/service-name: web\naddressType: IPv6\nports:\n- {name: main, port: 8082}\n\
+                 endpoints:\n- addresses: [\"fd00:244::1\"]\n";
+    stage.write("web.yaml", &(both + slice))?;
+    let mut proxy = stage.proxy(&[])?;
+    for (target, server) in [(VIP, "s8081"), ("tcp:[fd00:96::10]:80", "s8082")] {
+        let report = stage.ask(target, 50)?;
+        assert_eq!((report.answered, report.backends.get(server)), (50, Some(&50)), "{report:?}");
+    }
+    let mut held = stage.node.start(&traffic::hold("tcp:[fd00:96::10]:80")?)?;
+    held.wait_ready(patience(10))?;
+    assert_eq!(unharmed(&mut held)?.peer.as_deref(), Some("[fd00:96::10]:80"));
+    proxy.stop()
+}
