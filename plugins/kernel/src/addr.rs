@@ -41,6 +41,13 @@ pub fn replace(socket: &mut Socket, link: u32, net: IpNet) -> Result<()> {
 fn put(socket: &mut Socket, link: u32, net: IpNet, flags: AddressFlags, request: u16) -> Result<()> {
     let mut message = message(link, net);
     message.attributes.push(AddressAttribute::Flags(flags));
+    // The kernel makes the broadcast route by itself, but not the address's own broadcast (inet_rtm_newaddr,
+    // net/ipv4/devinet.c); Go's netlink library sets it, so the reference plugins do. A /31 has none (RFC 3021).
+    if let IpNet::V4(v4) = net
+        && v4.prefix_len() < 31
+    {
+        message.attributes.push(AddressAttribute::Broadcast(v4.broadcast()));
+    }
     socket
         .execute(RouteNetlinkMessage::NewAddress(message), request)
         .map_err(|cause| Error::new("add address", format_args!("{net} to link number {link}"), cause))
