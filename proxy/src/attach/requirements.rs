@@ -92,14 +92,16 @@ fn file_system(root: &Path, option: &str) -> Result<FsType> {
     }
 }
 
-/// Where a file system of this kind is mounted first.
+/// Where a file system of this kind is mounted; of several places the shortest, which is the machine's own rather than a
+/// container's.
 fn mounted(kind: &str) -> Option<String> {
     let mounts = fs::read_to_string("/proc/self/mounts").ok()?;
-    mounts.lines().find_map(|line| {
+    let places = mounts.lines().filter_map(|line| {
         let mut fields = line.split(' ').skip(1);
         let place = fields.next()?;
-        (fields.next()? == kind).then(|| place.to_owned())
-    })
+        (fields.next()? == kind).then_some(place)
+    });
+    places.min_by_key(|place| place.len()).map(str::to_owned)
 }
 
 #[cfg(test)]
