@@ -9,6 +9,7 @@ mod cli;
 mod config;
 mod convert;
 mod event_loop;
+mod lock;
 mod logging;
 mod maps;
 mod notify;

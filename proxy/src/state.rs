@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::apply::Tally;
+use crate::lock;
 use crate::sources::Problem;
 
 const LOCK: &str = "lock";
@@ -79,15 +80,15 @@ impl StateDir {
     pub fn open(path: &Path) -> Result<Self> {
         fs::create_dir_all(path).with_context(|| format!("make the state directory {}", path.display()))?;
         let lock_path = path.join(LOCK);
-        let lock = OpenOptions::new()
+        let file = OpenOptions::new()
             .create(true)
             .truncate(false)
             .read(true)
             .write(true)
             .open(&lock_path)
             .with_context(|| format!("open {}", lock_path.display()))?;
-        match fcntl(&lock, FcntlArg::F_OFD_SETLK(&whole_file())) {
-            Ok(_) => Ok(Self { path: path.to_owned(), _lock: lock }),
+        match lock::take(|| fcntl(&file, FcntlArg::F_OFD_SETLK(&whole_file()))) {
+            Ok(_) => Ok(Self { path: path.to_owned(), _lock: file }),
             Err(nix::Error::EAGAIN | nix::Error::EACCES) => {
                 bail!("another fairlead-proxy runs with the state directory {}; stop it first", path.display())
             }

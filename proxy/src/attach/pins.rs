@@ -9,6 +9,8 @@ use fairlead_ebpf_shared::ABI_VERSION;
 use fairlead_kernel::error::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
+use crate::lock;
+
 /// The lock on a pin directory; lasts as long as the value.
 pub type Lock = Flock<File>;
 
@@ -116,8 +118,12 @@ impl Pins {
 
     /// One writer only. The lock goes with its holder, however that one ends.
     pub fn lock(&self) -> Result<Lock> {
-        let directory = File::open(&self.root).with_context(|| format!("open {}", self.root.display()))?;
-        Flock::lock(directory, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
+        let attempt = || {
+            let directory =
+                File::open(&self.root).map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)))?;
+            Flock::lock(directory, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| errno)
+        };
+        lock::take(attempt).map_err(|errno| match errno {
             Errno::EWOULDBLOCK => anyhow!(
                 "another fairlead-proxy holds {}: stop it first (two of them need bpffs mounts of their own)",
                 self.root.display()
