@@ -138,13 +138,14 @@ pub struct Backend {
 }
 const _: () = assert!(size_of::<Backend>() == 24);
 
-/// Value of the socket storage `ORIGINS`: what the application asked for, told to `getpeername`.
+/// Value of the socket storage `ORIGINS`: what the application asked for when it connected, told to `getpeername` and, UDP, to
+/// `recvfrom`. Value of `REPLIES`: what it asked for with a datagram, told to `recvfrom`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Origin {
     /// The frontend's address (IPv4 mapped).
     pub vip: [u8; 16],
-    /// The backend that was chosen (IPv4 mapped): `getpeername` answers with the VIP only while the peer is this one.
+    /// The backend that was chosen (IPv4 mapped): the VIP is shown only while the peer or the sender is this one.
     pub backend: [u8; 16],
     /// The frontend's port.
     pub vip_port: Be16,
@@ -182,7 +183,7 @@ pub enum Reason {
     GaveUp = 3,
     /// A reply was given its VIP back.
     ReplyTranslated = 4,
-    /// A reply entry could not be written; the reply will show the backend's address.
+    /// An origin could not be stored, in the socket or in `REPLIES`: the application will be shown the backend's address.
     ReplyLost = 5,
 }
 

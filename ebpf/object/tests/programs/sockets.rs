@@ -164,6 +164,25 @@ fn a_connected_udp_socket_sees_the_vip_in_getpeername_and_in_recvfrom() {
 }
 
 #[test]
+fn a_connected_udp_socket_may_name_the_vip_in_each_datagram_too() {
+    let hooks = Hooks::attach();
+    let servers: Vec<_> = (1..=4).map(|number| udp(&format!("127.0.0.{number}:7000"))).collect();
+    let addresses: Vec<SocketAddr> = servers.iter().map(|(_, address)| *address).collect();
+    let vip = Vip::new("10.96.0.1:53", IPPROTO_UDP, 1);
+    hooks.serve(&vip, 0, &addresses);
+    for _ in 0..16 {
+        let client = client_for(vip.address);
+        client.connect(vip.address).expect("connect");
+        let chosen = hooks.origin(&client).expect("the socket remembers").backend[15];
+        let (server, _) = &servers[usize::from(chosen) - 1];
+        client.send_to(b"ask", vip.address).expect("sendto");
+        echo(server);
+        // The kernel drops what does not come from the backend that was connected to.
+        assert_eq!(client.recv_from(&mut [0; 8]).expect("recvfrom"), (3, vip.address));
+    }
+}
+
+#[test]
 fn a_udp_socket_that_connects_elsewhere_forgets_the_vip() {
     let hooks = Hooks::attach();
     let (server, backend) = udp("127.0.0.1:0");
