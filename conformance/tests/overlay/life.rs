@@ -2,10 +2,11 @@
 
 use anyhow::{Context, Result};
 use fairlead_conformance::lab::Job;
-use fairlead_conformance::limit::patience;
+use fairlead_conformance::limit::{patience, until};
+use fairlead_conformance::snapshot::{Snapshot, wait_for_equal};
 use fairlead_conformance::{dist, traffic};
 
-use crate::stage::{NAMES, Stage, assert_reaches, peers, serve};
+use crate::stage::{NAMES, Stage, assert_reaches, peers, serve, settled};
 
 #[test]
 fn traffic_outlives_the_agent_and_a_restart_changes_nothing() -> Result<()> {
@@ -29,6 +30,61 @@ fn traffic_outlives_the_agent_and_a_restart_changes_nothing() -> Result<()> {
         assert!(report.sent > 0);
         assert_eq!(report.unanswered(), 0, "{report:?}");
     }
+    Ok(())
+}
+
+/// Killed after its first, second … step, the agent leaves what its next life completes and `cleanup` takes away.
+#[test]
+fn an_agent_killed_at_any_step_is_completed_or_cleaned_up() -> Result<()> {
+    for clean in [false, true] {
+        let mut stage = Stage::new("ov-kill", 1)?;
+        stage.write_peers(&peers(3))?;
+        settled(&stage)?;
+        let before = Snapshot::network(&stage.nodes[0])?;
+        for steps in 0..12 {
+            let mut agent = stage.nodes[0].start(&stage.run_job(0)?.log(format!("killed-{steps}")))?;
+            until("some steps or the end of them", patience(10), || {
+                let log = agent.stderr_text()?;
+                let done = log.matches("step=").count() >= steps && log.contains("starting");
+                Ok((done || log.contains("ready")).then_some(()))
+            })?;
+            agent.kill()?;
+            if !clean {
+                stage.start(0)?;
+                assert_eq!(stage.status(0)?["healthy"], true, "after {steps} steps");
+                stage.stop(0)?;
+            }
+            stage.verb(0, &["cleanup"])?.success()?;
+            stage.nodes[0].sh("sysctl -qw net.ipv4.ip_forward=0")?;
+            wait_for_equal(&before, patience(10), || Snapshot::network(&stage.nodes[0]))?;
+            for left in ["fairlead", "flannel"] {
+                assert!(!stage.nodes[0].run_dir().join(left).exists(), "/run/{left} is left after {steps} steps");
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_full_disk_is_one_line_and_leaves_nothing() -> Result<()> {
+    let stage = Stage::new("ov-full", 1)?;
+    stage.write_peers(&peers(1))?;
+    settled(&stage)?;
+    let node = &stage.nodes[0];
+    node.sh("mkdir /run/full")?;
+    node.sh("mount -t tmpfs -o size=4k tmpfs /run/full")?;
+    node.sh("cp /proc/self/mountinfo /run/full/fill").unwrap_err();
+    let before = Snapshot::network(node)?;
+    let job = stage.run_job(0)?.args(["--state-dir", "/run/full"]);
+    let refused = node.output(&job)?;
+    assert!(!refused.status.success());
+    let error = refused.stderr_text();
+    let lines: Vec<&str> = error.lines().filter(|line| !line.contains(" INFO ")).collect();
+    assert_eq!(lines.len(), 1, "{error}");
+    assert!(lines[0].contains("/run/full/status.json") && lines[0].contains("No space left"), "{error}");
+    assert_eq!(node.sh("ls -A /run/full")?.trim(), "fill");
+    wait_for_equal(&before, patience(10), || Snapshot::network(node))?;
+    node.sh("umount /run/full")?;
     Ok(())
 }
 

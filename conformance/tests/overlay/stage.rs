@@ -143,6 +143,17 @@ impl Stage {
     }
 }
 
+/// Waits for the nodes' link-local addresses, which come with the carrier and after detection: what comes later would look
+/// like residue.
+pub fn settled(stage: &Stage) -> Result<()> {
+    stage.nodes.iter().try_for_each(|node| {
+        until("duplicate address detection", patience(10), || {
+            let own = node.sh("ip -6 addr show dev eth0 scope link")?;
+            Ok((own.contains("fe80:") && !own.contains("tentative")).then_some(()))
+        })
+    })
+}
+
 /// A server in the pod, on TCP and UDP port 8080.
 pub fn serve(pod: &Pod) -> Result<Running> {
     let mut server = pod.start(&traffic::serve(pod.name(), &["tcp:8080", "udp:8080"])?)?;

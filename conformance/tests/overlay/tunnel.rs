@@ -3,20 +3,15 @@
 use std::net::UdpSocket;
 
 use anyhow::Result;
-use fairlead_conformance::limit::{patience, until};
+use fairlead_conformance::limit::patience;
 use fairlead_conformance::snapshot::{Snapshot, wait_for_equal};
 
-use crate::stage::{NAMES, Stage, assert_reaches, peers, serve};
+use crate::stage::{NAMES, Stage, assert_reaches, peers, serve, settled};
 
 #[test]
 fn pods_on_two_nodes_reach_each_other_and_cleanup_leaves_nothing() -> Result<()> {
     let mut stage = Stage::new("ov-two", 2)?;
-    // A link-local address that is still being detected brings its route later, which is no residue of ours.
-    for node in &stage.nodes {
-        until("duplicate address detection", patience(10), || {
-            Ok(node.sh("ip -6 addr show tentative")?.is_empty().then_some(()))
-        })?;
-    }
+    settled(&stage)?;
     let before = [Snapshot::network(&stage.nodes[0])?, Snapshot::network(&stage.nodes[1])?];
     stage.write_peers(&peers(2))?;
     (0..2).try_for_each(|i| stage.start(i))?;

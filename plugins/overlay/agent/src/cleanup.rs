@@ -1,8 +1,8 @@
 //! `cleanup`: taking away what `run` made, and nothing else. Done twice, the second finds nothing to do.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use fairlead_kernel::link;
@@ -10,8 +10,9 @@ use fairlead_kernel::netlink::Socket;
 use fairlead_overlay_model::device::OWNER;
 
 use crate::cli::CleanupOptions;
+use crate::instance::Instance;
 use crate::state::Status;
-use crate::{files, instance, observe};
+use crate::{files, observe};
 
 /// Removes everything and says what it was, one line each.
 pub fn cleanup(options: &CleanupOptions) -> Result<()> {
@@ -20,10 +21,10 @@ pub fn cleanup(options: &CleanupOptions) -> Result<()> {
     let state_dir = fs::canonicalize(&options.state_dir)
         .or_else(|_| std::path::absolute(&options.state_dir))
         .with_context(|| format!("find {}", options.state_dir.display()))?;
-    let lock = if state_dir.is_dir() { Some(instance::lock(&state_dir)?) } else { None };
+    let mut instance = if state_dir.is_dir() { Some(Instance::lock(&state_dir)?) } else { None };
     let status = Status::read(&state_dir)?;
     let mut said = remove_device(&mut socket, &state_dir, status.as_ref())?;
-    said.extend(remove_files(&state_dir, status.as_ref(), options.subnet_file.as_deref(), lock)?);
+    said.extend(remove_files(&state_dir, status.as_ref(), options.subnet_file.as_deref(), instance.as_mut())?);
     if said.is_empty() {
         println!("nothing to remove: no device or file of the agent with the state directory {}", state_dir.display());
     }
@@ -58,7 +59,7 @@ pub fn remove_files(
     state_dir: &Path,
     status: Option<&Status>,
     subnet_file: Option<&Path>,
-    lock: Option<File>,
+    instance: Option<&mut Instance>,
 ) -> Result<Vec<String>> {
     let mut said = Vec::new();
     let recorded = status.map(|status| (status.subnet_file.as_path(), status.subnet_env.as_deref()));
@@ -85,26 +86,29 @@ pub fn remove_files(
             }
         }
     }
+    let mut directories = instance.map_or(Ok(Vec::new()), Instance::remembered)?;
     let status_file = Status::path(state_dir);
     for path in [files::beside(&status_file), status_file, state_dir.join("lock")] {
         if files::remove(&path)? {
             said.push(format!("removed {}", path.display()));
         }
     }
-    drop(lock);
-    let made = status.map_or(&[][..], |status| &status.made_directories);
-    let mut directories: Vec<PathBuf> = made.to_vec();
     directories.push(state_dir.to_owned());
-    directories.sort_by_key(|path| std::cmp::Reverse(path.components().count()));
+    directories.sort_by_key(|path| (std::cmp::Reverse(path.components().count()), path.clone()));
     directories.dedup();
     for path in directories {
         match fs::remove_dir(&path) {
             Ok(()) => said.push(format!("removed {}", path.display())),
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::DirectoryNotEmpty) => {}
+            // In use by others, as a mount point too; or gone already.
+            Err(error) if is_kept(error.kind()) => {}
             Err(error) => return Err(error).with_context(|| format!("remove {}", path.display())),
         }
     }
     Ok(said)
+}
+
+fn is_kept(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::NotFound | ErrorKind::DirectoryNotEmpty | ErrorKind::ResourceBusy)
 }
 
 fn same_file(one: &Path, other: &Path) -> bool {

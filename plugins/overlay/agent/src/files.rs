@@ -36,10 +36,10 @@ pub fn parent(path: &Path) -> &Path {
     }
 }
 
-/// Makes a directory and those above it; returns the ones that were not there, outermost first.
+/// Makes a directory and those above it; returns the absolute paths of those that were not there, outermost first.
 pub fn make_directories(path: &Path) -> Result<Vec<PathBuf>> {
-    let mut made: Vec<PathBuf> =
-        path.ancestors().take_while(|dir| !dir.as_os_str().is_empty() && !dir.exists()).map(Path::to_owned).collect();
+    let path = &std::path::absolute(path).with_context(|| format!("find {}", path.display()))?;
+    let mut made: Vec<PathBuf> = path.ancestors().take_while(|dir| !dir.exists()).map(Path::to_owned).collect();
     made.reverse();
     fs::create_dir_all(path).with_context(|| format!("make directory {}", path.display()))?;
     Ok(made)

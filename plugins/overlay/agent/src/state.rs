@@ -42,8 +42,6 @@ pub struct Status {
     pub reloads: u64,
     /// Routes of others that stand where ours should be.
     pub conflicts: Vec<Conflict>,
-    /// Directories we made, outermost first: `cleanup` removes them if they are empty.
-    pub made_directories: Vec<PathBuf>,
     /// The peers in force.
     pub peers: Peers,
 }

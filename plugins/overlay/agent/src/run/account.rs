@@ -80,7 +80,7 @@ impl Agent<'_> {
         self.status.subnet_env = Some(text.clone());
         self.save()?;
         let made = files::make_directories(files::parent(path))?;
-        self.status.made_directories.extend(made);
+        self.instance.remember(&made)?;
         files::write(path, &text)?;
         info!(file = %path.display(), "subnet file written");
         Ok(())

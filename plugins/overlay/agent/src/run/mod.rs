@@ -3,7 +3,7 @@
 
 mod account;
 
-use std::fs::{self, File};
+use std::fs;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::ExitCode;
@@ -20,10 +20,11 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use tracing::{error, info, trace, warn};
 
 use crate::cli::RunOptions;
+use crate::instance::Instance;
 use crate::reconcile::{self, Pass, STATE_DIR_LIMIT};
 use crate::state::{Status, now};
 use crate::watch::PeersFile;
-use crate::{cleanup, files, instance, log, notify, observe};
+use crate::{cleanup, files, log, notify, observe};
 
 /// From the first sign of a change to the pass: what comes in one go is looked at once.
 const SETTLE: Duration = Duration::from_millis(10);
@@ -75,8 +76,8 @@ struct Agent<'a> {
     reload: bool,
     /// There was no status of an earlier run.
     first_life: bool,
-    /// Held to the end.
-    _lock: File,
+    /// The lock, held to the end.
+    instance: Instance,
 }
 
 impl<'a> Agent<'a> {
@@ -87,18 +88,16 @@ impl<'a> Agent<'a> {
         let peers_text = peers_file.read()?;
         let peers = parse(&peers_text, options)?;
         peers_file.renew()?;
-        let mut made_directories = files::make_directories(&options.state_dir)?;
+        let made_directories = files::make_directories(&options.state_dir)?;
         let state_dir = absolute(&options.state_dir)?.display().to_string();
         if state_dir.len() > STATE_DIR_LIMIT {
             bail!("the state directory's path has {} bytes, at most {STATE_DIR_LIMIT} are possible", state_dir.len());
         }
-        let lock = instance::lock(&options.state_dir)?;
-        made_directories.extend(files::make_directories(files::parent(&options.subnet_file))?);
+        let mut instance = Instance::lock(&options.state_dir)?;
+        instance.remember(&made_directories)?;
         // An unreadable status of another version is no reason not to start.
         let before = Status::read(&options.state_dir).unwrap_or_default();
         let first_life = before.is_none();
-        let mut all_made = before.as_ref().map_or(Vec::new(), |status| status.made_directories.clone());
-        all_made.extend(made_directories);
         let status = Status {
             pid: std::process::id(),
             started: now(),
@@ -107,12 +106,11 @@ impl<'a> Agent<'a> {
             error: None,
             ready: false,
             device: before.as_ref().and_then(|status| status.device.clone()),
-            subnet_file: absolute_new(&options.subnet_file)?,
+            subnet_file: std::path::absolute(&options.subnet_file).context("find the working directory")?,
             subnet_env: before.and_then(|status| status.subnet_env),
             repairs: 0,
             reloads: 0,
             conflicts: Vec::new(),
-            made_directories: all_made,
             peers,
         };
         Ok(Agent {
@@ -132,7 +130,7 @@ impl<'a> Agent<'a> {
             retry: RETRY,
             reload: false,
             first_life,
-            _lock: lock,
+            instance,
         })
     }
 
@@ -144,11 +142,11 @@ impl<'a> Agent<'a> {
             file = %self.options.peers.display(),
             "starting"
         );
-        // Who cleans up after us must know what we are about to make.
-        self.save()?;
         let name = self.status.peers.device_name();
         let had_device = observe::device(&mut self.socket, &name)?.is_some();
-        match reconcile::pass(&mut self.socket, &self.status.peers, &self.state_dir) {
+        // Who cleans up after us must know what we are about to make.
+        let pass = self.save().and_then(|()| reconcile::pass(&mut self.socket, &self.status.peers, &self.state_dir));
+        match pass {
             Ok(pass) => self.finish(Ok(pass), false),
             Err(error) => {
                 self.leave_nothing_new(had_device).unwrap_or_else(|error| warn!("{error:#}"));
@@ -164,7 +162,7 @@ impl<'a> Agent<'a> {
             cleanup::remove_device(&mut self.socket, state_dir, Some(&self.status))?;
         }
         if self.first_life {
-            cleanup::remove_files(state_dir, Some(&self.status), None, None)?;
+            cleanup::remove_files(state_dir, Some(&self.status), None, Some(&mut self.instance))?;
         }
         Ok(())
     }
@@ -301,10 +299,4 @@ fn signals() -> nix::Result<SignalFd> {
 
 fn absolute(path: &Path) -> Result<std::path::PathBuf> {
     fs::canonicalize(path).with_context(|| format!("find {}", path.display()))
-}
-
-/// The absolute path of a file that may not be there, in a directory that is.
-fn absolute_new(path: &Path) -> Result<std::path::PathBuf> {
-    let name = path.file_name().with_context(|| format!("{} names no file", path.display()))?;
-    Ok(absolute(files::parent(path))?.join(name))
 }
