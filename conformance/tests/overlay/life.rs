@@ -73,7 +73,7 @@ fn a_full_disk_is_one_line_and_leaves_nothing() -> Result<()> {
     let node = &stage.nodes[0];
     node.sh("mkdir /run/full")?;
     node.sh("mount -t tmpfs -o size=4k tmpfs /run/full")?;
-    node.sh("cp /proc/self/mountinfo /run/full/fill").unwrap_err();
+    node.sh("dd if=/dev/zero of=/run/full/fill bs=4096 count=2").unwrap_err();
     let before = Snapshot::network(node)?;
     let job = stage.run_job(0)?.args(["--state-dir", "/run/full"]);
     let refused = node.output(&job)?;
