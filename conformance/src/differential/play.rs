@@ -135,8 +135,7 @@ fn see(seen: &mut Snapshot, when: &str, node: &Node, pods: &[crate::lab::Pod; 2]
         limit::until("link-local addresses to be usable", limit::patience(5), || {
             Ok((!place.sh("ip -6 addr show tentative")?.contains("inet6")).then_some(()))
         })?;
-        let state = Snapshot::network(place)?;
-        seen.add_all(&format!("{when} {name}"), if when == "deleted" { without_carrier(&state) } else { state });
+        seen.add_all(&format!("{when} {name}"), without_carrier(&Snapshot::network(place)?));
     }
     let mut files = Snapshot::default();
     files.add_files("/var/lib/cni", &node.var_lib().join("cni"))?;
@@ -144,15 +143,24 @@ fn see(seen: &mut Snapshot, when: &str, node: &Node, pods: &[crate::lab::Pod; 2]
     Ok(())
 }
 
-/// A bridge that lost its last port says so up to a second later (net/core/link_watch.c, linkwatch_schedule_work): what
-/// depends on it is no fact about a plugin.
+/// A bridge that got its first port or lost its last one says so up to a second later (net/core/link_watch.c,
+/// linkwatch_schedule_work): what depends on its carrier is no fact about a plugin.
 fn without_carrier(state: &Snapshot) -> Snapshot {
     let mut calm = Snapshot::default();
-    for (key, value) in state.facts().filter(|(key, _)| !key.ends_with(" operstate")) {
-        calm.add(key, value.replace("NO-CARRIER, ", "").replace("flags=[linkdown]", "flags=[]"));
+    for (key, value) in state.facts() {
+        if !BRIDGES.iter().any(|bridge| key.contains(&format!(" {bridge} "))) {
+            calm.add(key, value);
+        } else if !key.ends_with(" operstate") {
+            let value =
+                ["NO-CARRIER, ", ", LOWER_UP", "linkdown"].iter().fold(value.to_owned(), |v, word| v.replace(word, ""));
+            calm.add(key, value);
+        }
     }
     calm
 }
+
+/// The bridges of all cases.
+const BRIDGES: [&str; 2] = ["cni0", "br-l2"];
 
 /// Without the owners of the node's MACs and of what is derived from them.
 fn blurred(seen: &Snapshot) -> Snapshot {
