@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-/// How often the lock is tried, and the pause between: `status` holds it for an instant.
-const ATTEMPTS: u32 = 5;
+/// How often the lock is tried, and the pause between: `status` holds it for an instant, and an agent that was just killed
+/// until the kernel has taken it apart.
+const ATTEMPTS: u32 = 30;
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// The lock, held as long as this lives.
