@@ -30,7 +30,7 @@ const POSTROUTING: &str = "postrouting";
 const V4: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 const V6: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
 /// Others may take away what we add to, or commit between our look and our commit; each time we look again.
-const ATTEMPTS: u32 = 20;
+const ATTEMPTS: u32 = 100;
 
 /// An address that is masqueraded, and for whom.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,37 +79,31 @@ impl Nftables {
         Ok(element.map_err(|cause| Error::new("look up", address, cause))?.map(|element| element.comment))
     }
 
-    /// Takes the addresses away whose owner is `mine`; gives how many there were. With `hint`, only those are looked at, so
-    /// that the cost does not grow with the number of all addresses. Nothing there is no error.
+    /// Takes the addresses away whose owner is `mine`; gives how many there were. Nothing there is no error.
+    ///
+    /// With `hint`, only those are looked at, so that the cost does not grow with the number of all addresses; they must
+    /// still be the owner's (its leases not yet released), because nobody else may take one over meanwhile. Without, every
+    /// address is looked at, and nothing is taken away that changed since.
     pub fn unmasquerade(&mut self, hint: Option<&[IpAddr]>, mine: impl Fn(&str) -> bool) -> Result<usize> {
         let fail = |cause| Error::new("remove from", TABLE, cause);
         for _ in 0..ATTEMPTS {
-            let generation = self.generation().map_err(fail)?;
-            let mut gone = Vec::new();
-            match hint {
-                Some(addresses) => {
-                    for address in addresses {
-                        let element = self.element(TABLE, map_of(*address), *address).map_err(fail)?;
-                        gone.extend(element.filter(|element| mine(&element.comment)).map(|element| element.key));
-                    }
+            let (gone, transaction) = match hint {
+                Some(addresses) => (self.owned(addresses, &mine).map_err(fail)?, Transaction::default()),
+                None => {
+                    let generation = self.generation().map_err(fail)?;
+                    let all = self.all().map_err(fail)?.into_iter().filter(|one| mine(&one.owner));
+                    (all.map(|one| one.address).collect(), Transaction::default().at(generation))
                 }
-                None => gone.extend(
-                    self.all().map_err(fail)?.into_iter().filter(|one| mine(&one.owner)).map(|one| one.address),
-                ),
-            }
+            };
             if gone.is_empty() {
                 return Ok(0);
             }
-            let mut transaction = Transaction::default().at(generation);
-            if self.only_these(&gone).map_err(fail)? {
-                transaction = transaction.delete_table(TABLE);
-            } else {
-                for address in &gone {
-                    transaction = transaction.delete_element(TABLE, map_of(*address), *address);
+            let delete = |all: Transaction, address: &IpAddr| all.delete_element(TABLE, map_of(*address), *address);
+            match self.commit(&gone.iter().fold(transaction, delete)) {
+                Ok(()) => {
+                    self.remove_empty_table().map_err(fail)?;
+                    return Ok(gone.len());
                 }
-            }
-            match self.commit(&transaction) {
-                Ok(()) => return Ok(gone.len()),
                 Err(cause) if is_stale(&cause) || cause.is_not_found() => {}
                 Err(cause) => return Err(fail(cause)),
             }
@@ -117,14 +111,34 @@ impl Nftables {
         Err(fail(Cause::Unexpected(format!("the ruleset was changed by others {ATTEMPTS} times in a row; try again"))))
     }
 
+    fn owned(&mut self, addresses: &[IpAddr], mine: impl Fn(&str) -> bool) -> std::result::Result<Vec<IpAddr>, Cause> {
+        let mut found = Vec::new();
+        for address in addresses {
+            let element = self.element(TABLE, map_of(*address), *address)?;
+            found.extend(element.filter(|element| mine(&element.comment)).map(|element| element.key));
+        }
+        Ok(found)
+    }
+
+    /// The table goes with its last element. If somebody commits between the look and the deed, somebody is at work: the
+    /// table stays, and goes with theirs.
+    fn remove_empty_table(&mut self) -> std::result::Result<(), Cause> {
+        let generation = self.generation()?;
+        for like in [V4, V6] {
+            if self.holds_others(TABLE, map_of(like), &[])? {
+                return Ok(());
+            }
+        }
+        match self.commit(&Transaction::default().at(generation).delete_table(TABLE)) {
+            Err(cause) if !is_stale(&cause) && !cause.is_not_found() => Err(cause),
+            _ => Ok(()),
+        }
+    }
+
     fn all(&mut self) -> std::result::Result<Vec<Masqueraded>, Cause> {
         let mut all = self.elements(TABLE, map_of(V4))?;
         all.extend(self.elements(TABLE, map_of(V6))?);
         Ok(all.into_iter().map(|Element { key, comment }| Masqueraded { address: key, owner: comment }).collect())
-    }
-
-    fn only_these(&mut self, these: &[IpAddr]) -> std::result::Result<bool, Cause> {
-        Ok(!self.holds_others(TABLE, map_of(V4), these)? && !self.holds_others(TABLE, map_of(V6), these)?)
     }
 
     fn what_is_missing(&mut self, addresses: &[IpNet]) -> std::result::Result<Missing, Cause> {

@@ -223,7 +223,7 @@ pub fn announce(plan: &Plan, bridge: &Link, pair: &Pair, doors: &mut Doors) {
     if addresses.is_empty() {
         return;
     }
-    let _ = tell::announce(&doors.netns, pair.container.index, mac, &addresses);
+    let _ = tell::announce(&mut doors.pod, pair.container.index, mac);
     if plan.gateways.is_empty() {
         return;
     }

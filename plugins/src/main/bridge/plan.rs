@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use fairlead_kernel::route;
+use fairlead_kernel::{announce, route};
 use fairlead_protocol::{CniError, CniResult, Route};
 use ipnet::IpNet;
 
@@ -81,7 +81,7 @@ impl Plan {
         } else {
             all.push((key("accept_dad"), "0"));
         }
-        all.push((format!("net/ipv4/conf/{ifname}/arp_notify"), "1"));
+        all.extend(announce::sysctls(ifname).map(|key| (key, "1")));
         if self.has(IpAddr::is_ipv6) {
             all.push(("net/ipv6/conf/lo/disable_ipv6".to_owned(), "0"));
             all.push((key("disable_ipv6"), "0"));
