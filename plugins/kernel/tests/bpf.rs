@@ -1,6 +1,5 @@
 //! Raw bpf(2) against the kernel. Needs root (CAP_BPF; a mount namespace for the pins). Links and programs are tested where
 //! there are programs: `ebpf/object/tests` and the proxy's `attach`.
-#![cfg(feature = "bpf")]
 
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
