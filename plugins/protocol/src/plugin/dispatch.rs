@@ -15,18 +15,16 @@ use crate::{CniError, CniResult, Code, Command, Request, Version, gojson, versio
 /// on stdout.
 pub fn run(plugin: &dyn Plugin, plugins: &'static [&'static dyn Plugin], io: &mut Io<'_>) -> u8 {
     let mut version = Version::NEWEST;
-    let printed = match serve(plugin, plugins, io, &mut version) {
-        Ok(text) if text.is_empty() => return 0,
-        Ok(text) => io.stdout.write_all(text.as_bytes()).and_then(|()| io.stdout.flush()).map(|()| 0),
-        Err(error) => {
-            io.stdout.write_all(error.to_json(version).as_bytes()).and_then(|()| io.stdout.flush()).map(|()| 1)
-        }
-    };
-    printed.unwrap_or_else(|error| {
+    let Err(error) = serve(plugin, plugins, io, &mut version) else { return 0 };
+    if let Err(closed) = write_all(io.stdout, &error.to_json(version)) {
         // Nobody is left to tell but whoever reads stderr; if that is gone too, the status must do.
-        let _ = writeln!(io.stderr, "{}: cannot write to stdout: {error}", plugin.name());
-        1
-    })
+        let _ = writeln!(io.stderr, "{}: {error} (and this cannot be written to stdout: {closed})", plugin.name());
+    }
+    1
+}
+
+fn write_all(stdout: &mut dyn Write, text: &str) -> std::io::Result<()> {
+    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())
 }
 
 fn serve(
@@ -34,17 +32,17 @@ fn serve(
     plugins: &'static [&'static dyn Plugin],
     io: &mut Io<'_>,
     spoken: &mut Version,
-) -> Result<String, CniError> {
+) -> Result<(), CniError> {
     let environment = match Environment::read(io.env) {
         Err(_) if (io.env)("CNI_COMMAND").unwrap_or_default().is_empty() => {
             let _ = writeln!(io.stderr, "{}", plugin.about());
             let _ = writeln!(io.stderr, "CNI protocol versions supported: {}", versions_text(plugin, ", "));
-            return Ok(String::new());
+            return Ok(());
         }
         read => read?,
     };
     if environment.command == Command::Version.as_str() {
-        return Ok(version_text(plugin));
+        return print(io, &version_text(plugin));
     }
     let stdin = stdin::read(io.stdin)?;
     let config = gojson::parse(&stdin).map_err(|reason| undecodable(&reason))?;
@@ -67,25 +65,28 @@ fn serve(
     }
     let request = Request::new(command, environment, (name, version), (config, stdin), plugins);
     match command {
-        Command::Add => print(plugin, &request, &plugin.add(&request)?),
-        Command::Check => plugin.check(&request).map(|()| String::new()),
-        Command::Del => plugin.del(&request).map(|()| String::new()),
-        Command::Gc => plugin.gc(&request).map(|()| String::new()),
-        Command::Status => plugin.status(&request).map(|()| String::new()),
-        Command::Version => Ok(version_text(plugin)),
+        Command::Add => answer(plugin, &request, &plugin.add(&request)?, io),
+        Command::Check => plugin.check(&request),
+        Command::Del => plugin.del(&request),
+        Command::Gc => plugin.gc(&request),
+        Command::Status => plugin.status(&request),
+        Command::Version => print(io, &version_text(plugin)),
     }
 }
 
-/// The result as text. When it cannot be said in the caller's version, the work is undone: a plugin that knows
-/// beforehand says so beforehand ([`Version::require_addresses`]), this is for those that cannot know.
-fn print(plugin: &dyn Plugin, request: &Request, result: &CniResult) -> Result<String, CniError> {
-    match wire::encode(result, request.version) {
-        Ok(value) => Ok(wire::pretty(&value)),
-        Err(error) => Err(match plugin.del(request) {
-            Ok(()) => error,
-            Err(undo) => error.with_details(format!("and taking the attachment back failed: {undo}")),
-        }),
-    }
+/// Prints the result of an ADD. When it cannot be said in the caller's version, or not be written, the work is undone:
+/// an attachment that the runtime knows nothing of would be nobody's. A plugin that knows beforehand what cannot be said
+/// says so beforehand ([`Version::require_addresses`]); this is for those that cannot know.
+fn answer(plugin: &dyn Plugin, request: &Request, result: &CniResult, io: &mut Io<'_>) -> Result<(), CniError> {
+    let printed = wire::encode(result, request.version).and_then(|value| print(io, &wire::pretty(&value)));
+    printed.map_err(|error| match plugin.del(request) {
+        Ok(()) => error,
+        Err(undo) => error.with_details(format!("and taking the attachment back failed: {undo}")),
+    })
+}
+
+fn print(io: &mut Io<'_>, text: &str) -> Result<(), CniError> {
+    write_all(io.stdout, text).map_err(|error| CniError::new(Code::Io, format!("cannot write to stdout: {error}")))
 }
 
 fn undecodable(reason: &str) -> CniError {

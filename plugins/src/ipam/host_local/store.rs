@@ -37,14 +37,19 @@ pub struct Owner {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lease {
     pub ip: IpAddr,
-    /// Text of the file, without white space at its ends.
-    text: String,
+    /// Name of the file, which need not be the canonical text of the address.
+    name: String,
+    /// Text of the file, without white space at its ends. `None`: something that cannot be read stands there. Its
+    /// address is taken, by whom nobody knows, and it is never removed.
+    text: Option<String>,
 }
 
 impl Lease {
-    /// A lease with this text in its file.
-    pub fn new(ip: IpAddr, text: &str) -> Lease {
-        Lease { ip, text: text.trim().to_owned() }
+    /// The lease that a file of this name and content is. `None`: the name is no address.
+    pub fn new(name: &str, content: Option<&[u8]>) -> Option<Lease> {
+        let ip = name.parse::<IpAddr>().ok()?.to_canonical();
+        let text = content.map(|bytes| String::from_utf8_lossy(bytes).trim().to_owned());
+        Some(Lease { ip, name: name.to_owned(), text })
     }
 
     /// True for a lease of this attachment; a lease of the old format says only the container.
@@ -54,15 +59,16 @@ impl Lease {
 
     /// True when nobody's name is in the file.
     pub fn is_nobodys(&self) -> bool {
-        self.text.is_empty()
+        self.text.as_deref() == Some("")
     }
 
     fn names(&self, owner: &Owner) -> bool {
-        self.text.split_once("\r\n").is_some_and(|(id, ifname)| id == owner.container_id && ifname == owner.ifname)
+        let said = self.text.as_deref().and_then(|text| text.split_once("\r\n"));
+        said.is_some_and(|(id, ifname)| id == owner.container_id && ifname == owner.ifname)
     }
 
     fn names_only_the_container(&self, owner: &Owner) -> bool {
-        self.text == owner.container_id
+        self.text.as_ref() == Some(&owner.container_id)
     }
 }
 
@@ -112,9 +118,17 @@ impl Store {
         let mut leases = Vec::new();
         for entry in entries {
             let entry = entry.map_err(|error| failed("list", &self.directory, &error))?;
-            let Some(ip) = entry.file_name().to_str().and_then(|name| name.parse::<IpAddr>().ok()) else { continue };
-            let text = fs::read(entry.path()).map_err(|error| failed("read", &entry.path(), &error))?;
-            leases.push(Lease::new(ip, &String::from_utf8_lossy(&text)));
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            if name == TEMPORARY {
+                // Of a writer that was killed: no other can be alive. To fail here would serve nobody.
+                let _ = fs::remove_file(entry.path());
+            } else if name.parse::<IpAddr>().is_ok() {
+                let content = match fs::read(entry.path()) {
+                    Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                    read => read.ok(),
+                };
+                leases.extend(Lease::new(&name, content.as_deref()));
+            }
         }
         Ok(leases)
     }
@@ -157,13 +171,13 @@ impl Store {
     /// Removes every lease that belongs to none of the attachments. Errors as [`Store::release`].
     pub fn retain(&self, valid: &[Owner]) -> Result<(), CniError> {
         let leases = self.leases()?;
-        self.remove_all(leases.iter().filter(|lease| !valid.iter().any(|owner| lease.belongs_to(owner))))
+        let dead = |lease: &&Lease| lease.text.is_some() && !valid.iter().any(|owner| lease.belongs_to(owner));
+        self.remove_all(leases.iter().filter(dead))
     }
 
     fn remove_all<'a>(&self, leases: impl Iterator<Item = &'a Lease>) -> Result<(), CniError> {
-        let failures: Vec<String> = leases
-            .filter_map(|lease| remove(&self.directory.join(lease.ip.to_string())).err().map(|error| error.msg))
-            .collect();
+        let failures: Vec<String> =
+            leases.filter_map(|lease| remove(&self.directory.join(&lease.name)).err().map(|error| error.msg)).collect();
         if failures.is_empty() { Ok(()) } else { Err(CniError::new(Code::Io, failures.join("; "))) }
     }
 
