@@ -16,7 +16,8 @@ const FOREIGN: u16 = 9000;
 fn others(generation: u16) -> String {
     let one = |index: u16| {
         let vip = format!("10.97.{}.{}", index / 250, index % 250 + 1);
-        let backends: &[u16] = if (index + generation).is_multiple_of(2) { &[FOREIGN] } else { &[FOREIGN, FOREIGN + 1] };
+        let backends: &[u16] =
+            if (index + generation).is_multiple_of(2) { &[FOREIGN] } else { &[FOREIGN, FOREIGN + 1] };
         service(&format!("other-{index}"), &vip, "TCP", backends)
     };
     (0..1000).filter(|index| index % 5 != generation % 5).map(one).collect::<Vec<_>>().join("---\n")
