@@ -16,21 +16,16 @@ const PATIENCE: &str = "20";
 /// Line before the output of a binary, with its number; and after it, with its exit status.
 const BEGIN: &str = "=== fairlead begin";
 const END: &str = "=== fairlead end";
-/// The crates that talk to the kernel.
-const PACKAGES: &[&str] = &["fairlead-kernel", "fairlead-ebpf-object"];
-/// Of the conformance tests only this: pods, overlay, proxy, one request by VIP from node to node.
+/// The crates that talk to the kernel, and which of their tests (all, when empty).
+const PACKAGES: &[(&str, &str)] =
+    &[("fairlead-kernel", ""), ("fairlead-ebpf-object", ""), ("fairlead-proxy", "attach")];
+/// Of the conformance tests only this file: pods, overlay, proxy, one request by VIP from node to node.
 const THROUGH: &str = "one_true_line";
 
 /// Run them under every kernel there is.
 pub fn run(binaries: &[Binary], filter: Option<&str>) -> Result<Tally> {
-    let chosen: Vec<(&Binary, Option<&str>)> = binaries
-        .iter()
-        .filter_map(|binary| match binary.package.as_str() {
-            "fairlead-conformance" if binary.kind == "test" => Some((binary, Some(filter.unwrap_or(THROUGH)))),
-            package if PACKAGES.contains(&package) => Some((binary, filter)),
-            _ => None,
-        })
-        .collect();
+    let chosen: Vec<(&Binary, &str)> =
+        binaries.iter().filter_map(|binary| Some((binary, filter.unwrap_or(of_interest(binary)?)))).collect();
     let mut sum = Tally::default();
     for kernel in Kernel::ALL {
         sum.add(under(kernel, &chosen)?);
@@ -38,7 +33,15 @@ pub fn run(binaries: &[Binary], filter: Option<&str>) -> Result<Tally> {
     Ok(sum)
 }
 
-fn under(kernel: Kernel, chosen: &[(&Binary, Option<&str>)]) -> Result<Tally> {
+/// Which tests of a binary run here: those whose name contains the answer.
+fn of_interest(binary: &Binary) -> Option<&'static str> {
+    if binary.package == "fairlead-conformance" {
+        return (binary.target == THROUGH).then_some("");
+    }
+    PACKAGES.iter().find(|(package, _)| *package == binary.package).map(|(_, tests)| *tests)
+}
+
+fn under(kernel: Kernel, chosen: &[(&Binary, &str)]) -> Result<Tally> {
     if !vm::is_prepared(kernel) {
         let line = format!("ring 5 under {kernel}: this distribution does not package that kernel (Debian 12 does)");
         println!("  -- {line}");
@@ -80,10 +83,10 @@ fn under(kernel: Kernel, chosen: &[(&Binary, Option<&str>)]) -> Result<Tally> {
 }
 
 /// Every binary in turn, each between two lines that tell its output from the others'.
-fn script(chosen: &[(&Binary, Option<&str>)]) -> String {
+fn script(chosen: &[(&Binary, &str)]) -> String {
     let mut script = String::new();
     for (number, (binary, filter)) in chosen.iter().enumerate() {
-        let arguments = binary.arguments(*filter).join(" ");
+        let arguments = binary.arguments(Some(filter).filter(|filter| !filter.is_empty()).copied()).join(" ");
         let (room, executable) = (quoted(&binary.room), quoted(&binary.executable));
         script += &format!(
             "echo '{BEGIN} {number}'; cd {room} && CARGO_MANIFEST_DIR={room} timeout 900 {executable} {arguments} 2>&1; \
