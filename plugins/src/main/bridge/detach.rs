@@ -3,6 +3,7 @@
 
 use std::net::IpAddr;
 
+use fairlead_kernel::error::Errno;
 use fairlead_kernel::link::{self, Link};
 use fairlead_kernel::netlink::Socket;
 use fairlead_kernel::netns::Netns;
@@ -51,7 +52,11 @@ fn remove(request: &Request, mark: &str, previous: Option<CniResult>, host: &mut
         }
     }
     let hint = (!addresses.is_empty()).then_some(&addresses[..]);
-    note(unmasquerade(hint, |found| owner::is_of(found, mark)));
+    // Closing a socket that has removed something waits until the kernel has freed it, an RCU grace period
+    // (nft_rcv_nl_event, net/netfilter/nf_tables_api.c). Removing the link waits for one too: closed after it, this one
+    // has nothing left to wait for.
+    let (removed, _closed_last) = unmasquerade(hint, |found| owner::is_of(found, mark));
+    note(removed);
     for found in links {
         match found {
             Found::OnNode(link) if is_mine(&link, mark) => {
@@ -129,17 +134,18 @@ fn is_global(address: &IpAddr) -> bool {
     }
 }
 
-/// A kernel without nf_tables has nothing to remove.
-fn unmasquerade(hint: Option<&[IpAddr]>, mine: impl Fn(&str) -> bool) -> Result<(), Error> {
+/// Also gives the socket, for the caller to close when it likes. A kernel without nf_tables has nothing to remove.
+fn unmasquerade(hint: Option<&[IpAddr]>, mine: impl Fn(&str) -> bool) -> (Result<(), Error>, Option<Nftables>) {
     let mut nft = match Nftables::open() {
         Ok(nft) => nft,
-        Err(error) if error.errno() == Some(fairlead_kernel::error::Errno::EPROTONOSUPPORT) => return Ok(()),
-        Err(error) => return Err(error),
+        Err(error) if error.errno() == Some(Errno::EPROTONOSUPPORT) => return (Ok(()), None),
+        Err(error) => return (Err(error), None),
     };
-    match nft.unmasquerade(hint, mine) {
-        Err(error) if error.errno() == Some(fairlead_kernel::error::Errno::EINVAL) && nft.probe().is_err() => Ok(()),
+    let removed = match nft.unmasquerade(hint, mine) {
+        Err(error) if error.errno() == Some(Errno::EINVAL) && nft.probe().is_err() => Ok(()),
         other => other.map(drop),
-    }
+    };
+    (removed, Some(nft))
 }
 
 /// GC: every host's end and every masqueraded address of this network whose attachment is not in the list. What went wrong.
@@ -158,6 +164,6 @@ pub fn collect(request: &Request, valid: &[Attachment]) -> Vec<String> {
         Ok(())
     });
     troubles.extend(links.err().map(|error| error.to_string()));
-    troubles.extend(unmasquerade(None, stale).err().map(|error| error.to_string()));
+    troubles.extend(unmasquerade(None, stale).0.err().map(|error| error.to_string()));
     troubles
 }
