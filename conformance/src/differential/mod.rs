@@ -6,11 +6,13 @@
 
 mod play;
 mod table;
+mod tool;
 
 use anyhow::{Context, Result};
 
 pub use play::Case;
 pub use table::Judgement;
+pub use tool::Session;
 
 use crate::cni::Suite;
 use crate::lab::{Job, Place};
@@ -52,6 +54,15 @@ impl Judge {
     pub fn try_call(&mut self, name: &str, call: impl Fn(&Suite, &Place) -> Job) -> Result<()> {
         let wanted = play::play_call(&self.reference, &call).with_context(|| format!("call `{name}`, reference"))?;
         let found = play::play_call(&self.ours, &call).with_context(|| format!("call `{name}`, ours"))?;
+        self.judgement.add(name, wanted.diff(&found));
+        Ok(())
+    }
+
+    /// Plays a session with `cnitool`, each suite with its own tool and plugins.
+    pub fn try_session(&mut self, session: &Session) -> Result<()> {
+        let name = &session.name;
+        let wanted = session.play(&self.reference).with_context(|| format!("session `{name}`, reference"))?;
+        let found = session.play(&self.ours).with_context(|| format!("session `{name}`, ours"))?;
         self.judgement.add(name, wanted.diff(&found));
         Ok(())
     }

@@ -122,7 +122,7 @@ pub(super) fn play_call(suite: &Suite, call: &dyn Fn(&Suite, &Place) -> Job) -> 
 
 /// Duplicate address detection of what the kernel itself makes (link-local addresses) ends at once, so that both suites
 /// are seen at rest.
-fn quick_dad(place: &Place) -> Result<()> {
+pub(super) fn quick_dad(place: &Place) -> Result<()> {
     for setting in ["dad_transmits=0", "router_solicitation_delay=0", "router_solicitations=0"] {
         place.sh(&format!("sysctl -qw net.ipv6.conf.default.{setting} net.ipv6.conf.all.{setting}"))?;
     }
@@ -130,7 +130,7 @@ fn quick_dad(place: &Place) -> Result<()> {
 }
 
 /// Everything there is to see on the node, in the pods, and in the files.
-fn see(seen: &mut Snapshot, when: &str, node: &Node, pods: &[crate::lab::Pod; 2]) -> Result<()> {
+pub(super) fn see(seen: &mut Snapshot, when: &str, node: &Node, pods: &[crate::lab::Pod; 2]) -> Result<()> {
     for (name, place) in [("node", &**node), ("one", &*pods[0]), ("two", &*pods[1])] {
         limit::until("link-local addresses to be usable", limit::patience(5), || {
             Ok((!place.sh("ip -6 addr show tentative")?.contains("inet6")).then_some(()))
@@ -190,7 +190,7 @@ fn blur_word(word: &str) -> String {
 
 /// What a plugin said: its status, its JSON leaf by leaf, and the exact text of a result. (Of an error only the leaves: its
 /// text differs by the version that ours tells.)
-fn tell(seen: &mut Snapshot, name: &str, finished: &Finished) {
+pub(super) fn tell(seen: &mut Snapshot, name: &str, finished: &Finished) {
     seen.add(format!("{name} status"), finished.status.code().unwrap_or(-1).to_string());
     let text = finished.stdout_text();
     match finished.json() {

@@ -42,17 +42,11 @@ impl Names {
         self.pairs.insert(0, (from.into(), to.into()));
     }
 
-    /// The text with every known name replaced; a veth name drawn by lot that is not known (any more) becomes `veth#?`.
+    /// The text with every known name replaced; a veth name drawn by lot that is not known (any more) becomes `veth#?`,
+    /// and so does the container's name that `cnitool` derives from the path of a namespace.
     pub fn replace(&self, text: &str) -> String {
         let known = self.pairs.iter().fold(text.to_owned(), |text, (from, to)| text.replace(from, to));
-        let mut parts = known.split("veth");
-        let mut told = parts.next().unwrap_or_default().to_owned();
-        for part in parts {
-            let lot = part.get(..8).filter(|lot| lot.bytes().all(|byte| byte.is_ascii_hexdigit()));
-            told += if lot.is_some() { "veth#?" } else { "veth" };
-            told += &part[lot.map_or(0, str::len)..];
-        }
-        told
+        without_lots(&without_lots(&known, "veth", 8), "cnitool-", 20)
     }
 
     fn add_mac(&mut self, mac: &str, owner: &str) {
@@ -69,6 +63,19 @@ impl Names {
         // The group every owner of such an address listens to (RFC 4291, 2.7.1), as an Ethernet address (RFC 2464, 7).
         self.pairs.push((format!("33:33:ff:{}", &mac[9..]), format!("<solicited-node of {owner}>")));
     }
+}
+
+/// The text with `#?` instead of the `digits` hexadecimal digits behind every `before`.
+fn without_lots(text: &str, before: &str, digits: usize) -> String {
+    let mut parts = text.split(before);
+    let mut told = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let lot = part.get(..digits).filter(|lot| lot.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        told += before;
+        told += if lot.is_some() { "#?" } else { "" };
+        told += &part[lot.map_or(0, str::len)..];
+    }
+    told
 }
 
 fn text<'a>(link: &'a Value, name: &str) -> &'a str {
