@@ -24,6 +24,9 @@ const TAIL_BYTES: u64 = 4096;
 ///
 /// When it fails, the last lines it wrote go to stderr; the error is one line with the deed, the exit status and the log.
 pub fn run(what: &str, command: &mut Command) -> Result<PathBuf> {
+    if !std::io::stdout().is_terminal() {
+        println!("  .. {:>9}  {what}", "");
+    }
     let (shown, ended) = watch(what, command, NO_LIMIT)?;
     let well = ended.status.success();
     shown.end(what, ended.started, well);
@@ -42,8 +45,7 @@ pub struct Ended {
     pub started: Instant,
 }
 
-/// As [`run`], for the caller who judges the outcome: what was shown while it ran is gone, nothing is printed in its
-/// place. Past `limit` the command is killed (its children are not).
+/// As [`run`], for the caller who judges the outcome and prints it. Past `limit` the command is killed (its children are not).
 pub fn quietly(what: &str, command: &mut Command, limit: Duration) -> Result<Ended> {
     let (shown, ended) = watch(what, command, limit)?;
     shown.clear();
@@ -88,14 +90,13 @@ pub fn done(what: &str, started: Instant) {
 
 enum Shown {
     Spinner(ProgressBar),
-    Lines,
+    Lines(String),
 }
 
 impl Shown {
     fn start(what: &str) -> Shown {
         if !std::io::stdout().is_terminal() {
-            println!("  .. {:>9}  {what}", "");
-            return Shown::Lines;
+            return Shown::Lines(what.to_owned());
         }
         let style = ProgressStyle::with_template("  {spinner} {elapsed:>9}  {msg}  {prefix:.dim}")
             .or_else(|_| ProgressStyle::with_template("{msg}"))
@@ -109,7 +110,7 @@ impl Shown {
     fn period(&self) -> Duration {
         match self {
             Shown::Spinner(_) => Duration::from_millis(500),
-            Shown::Lines => STILL,
+            Shown::Lines(_) => STILL,
         }
     }
 
@@ -117,7 +118,7 @@ impl Shown {
         let line = last_lines(log, 1);
         match self {
             Shown::Spinner(bar) => bar.set_prefix(line),
-            Shown::Lines => println!("  .. {:>7.0} s  {}", started.elapsed().as_secs_f64(), line.trim()),
+            Shown::Lines(what) => println!("  .. {:>7.1} s  {what}: {}", started.elapsed().as_secs_f64(), line.trim()),
         }
     }
 

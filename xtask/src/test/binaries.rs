@@ -33,7 +33,8 @@ impl Binary {
     pub fn ring(&self) -> u8 {
         match (self.package.as_str(), self.kind.as_str()) {
             ("fairlead-conformance", _) => 3,
-            ("fairlead-ebpf-object", "test") => 2,
+            ("fairlead-ebpf-object", "test") | ("fairlead-proxy", _) => 2,
+            ("fairlead-ebpf-shared" | "fairlead-proxy-model" | "fairlead-overlay-model", _) => 0,
             ("fairlead-kernel", _) | (_, "test") => 1,
             _ => 0,
         }
