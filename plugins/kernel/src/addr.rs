@@ -1,15 +1,20 @@
 //! Addresses of links.
 
 use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
-use crate::error::{Error, Result};
-use crate::netlink::{CREATE, REPLACE, Socket};
+use crate::error::{Errno, Error, Result};
+use crate::netlink::{Bell, CREATE, REPLACE, Socket};
+use crate::netns::Netns;
 
 pub use netlink_packet_route::address::AddressFlags as Flags;
+
+/// `RTMGRP_IPV6_IFADDR`, include/uapi/linux/rtnetlink.h.
+const RTMGRP_IPV6_IFADDR: u32 = 0x100;
 
 /// An address on a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +74,24 @@ pub fn list(socket: &mut Socket, link: u32) -> Result<Vec<Address>> {
         Err(cause) => return Err(Error::new("list addresses", format_args!("of link number {link}"), cause)),
     };
     Ok(messages.into_iter().filter_map(read).filter(|address| link == 0 || address.link == link).collect())
+}
+
+/// Waits until no address of the link is tentative any more, for at most `limit`; gives those that are still tentative or
+/// that somebody else has (`Tentative`, `Dadfailed` in their flags). The link is in `netns`, and so is `socket`.
+pub fn wait_until_settled(socket: &mut Socket, netns: &Netns, link: u32, limit: Duration) -> Result<Vec<Address>> {
+    let fail = |errno: Errno| Error::new("wait for addresses", format_args!("of link number {link}"), errno);
+    let bell = netns.enter(|| Bell::open(RTMGRP_IPV6_IFADDR))?.map_err(fail)?;
+    let deadline = Instant::now() + limit;
+    loop {
+        let mut unsettled = list(socket, link)?;
+        unsettled.retain(|address| address.flags.intersects(AddressFlags::Tentative | AddressFlags::Dadfailed));
+        let left = deadline.saturating_duration_since(Instant::now());
+        let decided = unsettled.iter().any(|address| address.flags.contains(AddressFlags::Dadfailed));
+        if unsettled.is_empty() || decided || left.is_zero() {
+            return Ok(unsettled);
+        }
+        bell.wait(left).map_err(fail)?;
+    }
 }
 
 fn read(message: RouteNetlinkMessage) -> Option<Address> {

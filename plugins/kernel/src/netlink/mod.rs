@@ -4,10 +4,12 @@
 //! ours; the message types are those of netlink-packet-route. A message that was parsed is never serialised again: its
 //! `Other` attributes can make that crate panic.
 
+mod bell;
 mod frame;
 mod socket;
 mod transport;
 
+pub(crate) use bell::Bell;
 pub(crate) use frame::{Frame, NLMSG_HEADER_LEN, attributes_of, frames};
 pub use socket::{CREATE, REPLACE, Socket};
 pub use transport::DUMP_ATTEMPTS;
