@@ -21,6 +21,9 @@ const NAME_ATTEMPTS: u32 = 10;
 /// How long a port may take to carry frames: what the reference waits in all.
 const PORT_LIMIT: Duration = Duration::from_millis(2550);
 
+/// How long duplicate address detection may take, as in the reference; the kernel needs one to two seconds.
+const DAD_LIMIT: Duration = Duration::from_secs(5);
+
 /// The two ends of the pair.
 pub struct Pair {
     /// On the node, a port of the bridge.
@@ -185,10 +188,26 @@ pub fn furnish(
         addr::add_with(&mut doors.pod, index, *net, flags).map_err(failed)?;
     }
     link::set_up(&mut doors.pod, index).map_err(failed)?;
+    if config.dad && plan.has(IpAddr::is_ipv6) {
+        settle(request, index, doors)?;
+    }
     for planned in &plan.routes {
         route::add(&mut doors.pod, &planned.on(index)).map_err(failed)?;
     }
     Ok(())
+}
+
+/// Who asks for duplicate address detection wants its verdict. An address still in doubt at the end is taken as it is.
+fn settle(request: &Request, index: u32, doors: &mut Doors) -> Result<(), CniError> {
+    let Doors { pod, netns, .. } = doors;
+    let unsettled = addr::wait_until_settled(pod, netns, index, DAD_LIMIT).map_err(failed)?;
+    match unsettled.iter().find(|address| address.flags.contains(addr::Flags::Dadfailed)) {
+        Some(taken) => {
+            let text = format!("link {:?} has address {} in DADFAILED state", request.ifname, taken.net.addr());
+            Err(CniError::internal(text).with_details("another station of the network answers for it"))
+        }
+        None => Ok(()),
+    }
 }
 
 /// Only what IPv6 addresses cannot live without is insisted upon: `/proc/sys` may be read-only, and a kernel may have been
@@ -204,14 +223,16 @@ fn set_all(sysctls: &[(String, &'static str)]) -> Result<(), CniError> {
     Ok(())
 }
 
-/// Until the port carries frames. One that never does would be a container without a network.
-pub fn wait_for_port(pair: &Pair, host: &mut Socket) -> Result<(), CniError> {
+/// Until the port carries frames. One that never does would be a container without a network. A container's end that stays
+/// down has no carrier to wait for.
+pub fn wait_for_port(config: &Config, pair: &Pair, host: &mut Socket) -> Result<(), CniError> {
+    if config.container_end_down {
+        return Ok(());
+    }
     let link = link::wait_until_forwarding(host, pair.host.index, PORT_LIMIT).map_err(failed)?;
     match link.port {
-        Some(port) if port.state == BridgePortState::Disabled && pair.container.is_up() => {
-            Err(CniError::internal(format!("bridge port in error state: {:?}", link.oper_state)))
-        }
-        _ => Ok(()),
+        Some(port) if port.state != BridgePortState::Disabled => Ok(()),
+        _ => Err(CniError::internal(format!("bridge port in error state: {:?}", link.oper_state))),
     }
 }
 

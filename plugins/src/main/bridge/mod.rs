@@ -92,7 +92,7 @@ fn attach(request: &Request, config: &Config, doors: &mut Doors, made: &mut Made
     if config.ip_masq {
         made.masquerade(request, &plan)?;
     }
-    apply::wait_for_port(&pair, &mut doors.host)?;
+    apply::wait_for_port(config, &pair, &mut doors.host)?;
     apply::announce(&plan, &bridge, &pair, doors);
     Ok(apply::result(request, plan, &bridge, &pair))
 }
