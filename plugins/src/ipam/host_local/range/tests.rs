@@ -16,7 +16,10 @@ fn config(subnet: &str, start: &str, end: &str, gateway: &str) -> RangeConfig {
     }
 }
 
-fn set(ranges: &[(&str, &str, &str, &str)]) -> Result<RangeSet, String> {
+/// Subnet, start, end, gateway; an empty one is not said.
+type Row = (&'static str, &'static str, &'static str, &'static str);
+
+fn set(ranges: &[Row]) -> Result<RangeSet, String> {
     let configs: Vec<RangeConfig> = ranges.iter().map(|(s, a, b, g)| config(s, a, b, g)).collect();
     RangeSet::validate(&configs)
 }
@@ -43,7 +46,7 @@ fn what_is_not_said_is_filled_in() {
 
 #[test]
 fn what_makes_no_sense_is_refused_in_the_references_words() {
-    let refused: [(&[(&str, &str, &str, &str)], &str); 10] = [
+    let refused: [(&[Row], &str); 10] = [
         (&[("192.0.2.0/31", "", "", "")], "Network 192.0.2.0/31 too small to allocate from"),
         (&[("2001:db8::/127", "", "", "")], "Network 2001:db8::/127 too small to allocate from"),
         (
