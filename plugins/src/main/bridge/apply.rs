@@ -1,6 +1,5 @@
 //! Making the plan true, and taking it back.
 
-use std::fmt::Write;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -16,8 +15,6 @@ use super::doors::Doors;
 use super::plan::Plan;
 use super::{failed, owner};
 
-/// Tries to find a name for the host's end that nobody has.
-const NAME_ATTEMPTS: u32 = 10;
 /// How long a port may take to carry frames: what the reference waits in all.
 const PORT_LIMIT: Duration = Duration::from_millis(2550);
 
@@ -142,15 +139,9 @@ fn create_pair(
     doors: &mut Doors,
     there: VethEnd,
 ) -> Result<String, CniError> {
-    for _ in 0..NAME_ATTEMPTS {
-        let mac = Mac::random();
-        let digits = mac.0[2..].iter().fold(String::new(), |mut all, byte| {
-            // Writing to a String cannot fail.
-            let _ = write!(all, "{byte:02x}");
-            all
-        });
-        let name = format!("veth{digits}");
-        let here = VethEnd { name: name.clone(), mac: Some(mac), mtu: config.mtu, up: true };
+    let mark = owner::mark(&request.name, &request.container_id, &request.ifname);
+    for name in owner::host_ends(&mark) {
+        let here = VethEnd { name: name.clone(), mac: Some(Mac::random()), mtu: config.mtu, up: true };
         let pair = VethPair { here, master: Some(bridge.index), there: there.clone(), netns: &doors.netns };
         match link::create_veth(&mut doors.host, &pair) {
             Ok(()) => return Ok(name),

@@ -108,7 +108,7 @@ fn in_container(
     }))
 }
 
-/// The host's end by the name the result gave it, else by its alias.
+/// The host's end by the name the result gave it, else by its alias, else by the names it can have.
 fn left_on_node(previous: Option<&CniResult>, mark: &str, host: &mut Socket) -> Result<Vec<Link>, Error> {
     let named = previous.and_then(|result| result.interfaces.get(1)).filter(|interface| interface.sandbox.is_empty());
     if let Some(interface) = named {
@@ -118,8 +118,14 @@ fn left_on_node(previous: Option<&CniResult>, mark: &str, host: &mut Socket) -> 
             Err(error) => Err(error),
         };
     }
-    let all = link::list(host)?;
-    Ok(all.into_iter().filter(|link| link.alias.as_deref().is_some_and(|alias| owner::is_of(alias, mark))).collect())
+    let mut all = link::list(host)?;
+    let names: Vec<String> = owner::host_ends(mark).collect();
+    all.retain(|link| match link.alias.as_deref() {
+        Some(alias) if !alias.is_empty() => owner::is_of(alias, mark),
+        // ADD was killed before it could write the alias.
+        _ => link.is("veth") && names.contains(&link.name),
+    });
+    Ok(all)
 }
 
 /// Ours by its alias; one without an alias was made by the reference plugin.

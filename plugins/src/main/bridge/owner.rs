@@ -31,6 +31,15 @@ pub fn network_mark(network: &str) -> String {
     format!("{}-", digits(network))
 }
 
+/// How many names the host's end of an attachment may have; they are tried in order.
+pub const NAMES: u32 = 10;
+
+/// The names of the host's end, `veth` and eight hex digits as the reference's, but derived instead of drawn: DEL finds the
+/// end also if ADD was killed before it could write the alias.
+pub fn host_ends(mark: &str) -> impl Iterator<Item = String> {
+    (0..NAMES).map(move |attempt| format!("veth{}", &digits(&format!("{mark} {attempt}"))[..8]))
+}
+
 /// Whether a text found in the kernel is this attachment's.
 pub fn is_of(found: &str, mark: &str) -> bool {
     found.strip_prefix(mark).is_some_and(|rest| rest.is_empty() || rest.starts_with(','))
@@ -60,6 +69,13 @@ mod tests {
     fn the_digits_are_those_of_the_reference() {
         assert_eq!(mark("unit-test", "one", "eth0"), "6fd94d501e58f0aa-287fc69eff0574a2");
         assert_eq!(network_mark("alternate"), "82783ef24bdc7036-");
+    }
+
+    #[test]
+    fn the_host_end_has_the_same_names_each_time_and_others_have_others() {
+        let names = |id: &str| host_ends(&mark("unit-test", id, "eth0")).collect::<Vec<_>>();
+        assert_eq!(names("one"), names("one"));
+        assert!(names("one").iter().all(|name| name.len() == 12 && !names("two").contains(name)));
     }
 
     #[test]
