@@ -144,10 +144,17 @@ fn a_del_clears_whatever_a_killed_bridge_left() -> Result<()> {
     let points = scene.points("ADD")?;
     scene.must("DEL", "victim")?;
     let mut killed = 0;
-    for point in &points {
-        let context = || format!("ADD killed at {point:?}");
+    for (i, point) in points.iter().enumerate() {
+        // A runtime that has lost the namespace asks without it: the host's end must be found all the same.
+        let netns = if i % 2 == 1 { scene.pod.netns() } else { Path::new("") };
+        let context = || format!("ADD killed at {point:?}, DEL with CNI_NETNS={}", netns.display());
         killed += usize::from(scene.kill_at("ADD", point)?);
-        scene.must("DEL", "victim").with_context(context)?;
+        let call = Call { netns, ..Call::new("victim", &scene.pod) };
+        scene
+            .node
+            .output(&scene.suite.plugin("bridge", "DEL", &call, &scene.config))?
+            .success()
+            .with_context(context)?;
         assert!(scene.owners()?.is_empty(), "{}", context());
         wait_for_equal(&before, patience(5), look).with_context(context)?;
     }
