@@ -107,7 +107,14 @@ fn a_list_taken_while_links_come_and_go_is_always_whole() {
             }
         });
         for _ in 0..50 {
-            let links = link::list(&mut socket).unwrap();
+            let links = match link::list(&mut socket) {
+                Ok(links) => links,
+                // Told honestly, and the rule on a slow machine, where every attempt meets a change.
+                Err(error) => {
+                    assert!(error.to_string().contains("changed while it was read"), "{error}");
+                    continue;
+                }
+            };
             let fixed = links.iter().filter(|link| link.name.starts_with("fix")).count();
             let mut indexes: Vec<u32> = links.iter().map(|link| link.index).collect();
             indexes.sort_unstable();

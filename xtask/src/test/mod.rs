@@ -91,7 +91,7 @@ fn run_ring(ring: u8, binaries: &[Binary], options: &Options) -> Result<Tally> {
         if passed + failed + skipped == 0 {
             continue;
         }
-        report(&binary.title(), ended.started, &tally, &output);
+        report(&binary.title(), ended.started.elapsed(), &tally, &output);
         sum.add(tally);
     }
     if options.filter.is_none() {
@@ -105,10 +105,10 @@ fn run_ring(ring: u8, binaries: &[Binary], options: &Options) -> Result<Tally> {
 }
 
 /// One line a binary; all it wrote when something failed.
-fn report(title: &str, started: Instant, tally: &Tally, output: &str) {
+fn report(title: &str, took: Duration, tally: &Tally, output: &str) {
     let (passed, failed, skipped) = tally.counts();
     let mark = if failed == 0 { "  ok" } else { "FAIL" };
-    let mut line = format!("{mark} {:>7.1} s  {title}: {passed} passed", started.elapsed().as_secs_f64());
+    let mut line = format!("{mark} {:>7.1} s  {title}: {passed} passed", took.as_secs_f64());
     for (count, word) in [(failed, "failed"), (skipped, "skipped")] {
         if count > 0 {
             line += &format!(", {count} {word}");
@@ -128,7 +128,7 @@ fn documentation() -> Result<Tally> {
     let output = std::fs::read_to_string(&ended.log).with_context(|| format!("read {}", ended.log.display()))?;
     let rerun = "cargo test --workspace --doc";
     let tally = Tally::read_as("documentation examples", rerun, &output, ended.status.success(), place::kernel()?);
-    report("documentation examples", ended.started, &tally, &output);
+    report("documentation examples", ended.started.elapsed(), &tally, &output);
     Ok(tally)
 }
 
@@ -139,6 +139,6 @@ fn demo() -> Result<Tally> {
     let ended = steps::quietly("demo", &mut lab, LIMIT)?;
     let output = std::fs::read_to_string(&ended.log).with_context(|| format!("read {}", ended.log.display()))?;
     let tally = Tally::of_one("the demo", "cargo xtask demo", ended.status.success());
-    report("demo", ended.started, &tally, &output);
+    report("demo", ended.started.elapsed(), &tally, &output);
     Ok(tally)
 }

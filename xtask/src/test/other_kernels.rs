@@ -64,14 +64,14 @@ fn under(kernel: Kernel, chosen: &[(&Binary, &str)]) -> Result<Tally> {
     };
     let mut sum = Tally::default();
     for (number, (binary, _)) in chosen.iter().enumerate() {
-        let (said, well) = part(&output, number);
+        let Part { said, well, took } = part(&output, number);
         let mut tally = Tally::read(said, well, binary, version(kernel));
         for failure in &mut tally.failed {
             *failure = format!("under Linux {kernel}: {failure}\n    there: cargo xtask test --ring 5 NAME");
         }
         let (passed, failed, skipped) = tally.counts();
         if passed + failed + skipped > 0 {
-            super::report(&format!("{} under {kernel}", binary.title()), started, &tally, said);
+            super::report(&format!("{} under {kernel}", binary.title()), took, &tally, said);
         }
         sum.add(tally);
     }
@@ -89,8 +89,8 @@ fn script(chosen: &[(&Binary, &str)]) -> String {
         let arguments = binary.arguments(Some(filter).filter(|filter| !filter.is_empty()).copied()).join(" ");
         let (room, executable) = (quoted(&binary.room), quoted(&binary.executable));
         script += &format!(
-            "echo '{BEGIN} {number}'; cd {room} && CARGO_MANIFEST_DIR={room} timeout 900 {executable} {arguments} 2>&1; \
-             echo '{END} '$?\n"
+            "echo '{BEGIN} {number}'; s=$(date +%s); cd {room} && \
+             CARGO_MANIFEST_DIR={room} timeout 900 {executable} {arguments} 2>&1; echo \"{END} $? $(($(date +%s) - s))\"\n"
         );
     }
     script
@@ -100,13 +100,21 @@ fn quoted(path: &Path) -> String {
     format!("'{}'", path.display().to_string().replace('\'', r"'\''"))
 }
 
-/// The output of binary `number`, and whether it ended well. A guest that died leaves the last one without an end.
-fn part(output: &str, number: usize) -> (&str, bool) {
-    let Some((_, rest)) = output.split_once(&format!("{BEGIN} {number}\n")) else { return ("", false) };
-    match rest.split_once(END) {
-        Some((said, status)) => (said, status.trim_start().starts_with("0\n") || status.trim() == "0"),
-        None => (rest, false),
-    }
+/// What binary `number` wrote.
+struct Part<'a> {
+    said: &'a str,
+    well: bool,
+    /// By the guest's clock.
+    took: Duration,
+}
+
+/// Cut it out of the guest's output. A guest that died leaves the last one without an end.
+fn part(output: &str, number: usize) -> Part<'_> {
+    let (_, rest) = output.split_once(&format!("{BEGIN} {number}\n")).unwrap_or_default();
+    let (said, end) = rest.split_once(END).unwrap_or((rest, ""));
+    let mut numbers = end.lines().next().unwrap_or("").split_whitespace().map(|word| word.parse::<u64>().ok());
+    let well = numbers.next().flatten() == Some(0);
+    Part { said, well, took: Duration::from_secs(numbers.next().flatten().unwrap_or(0)) }
 }
 
 fn version(kernel: Kernel) -> (u32, u32) {
@@ -119,10 +127,14 @@ mod tests {
 
     #[test]
     fn a_guests_output_is_cut_at_its_lines() {
-        let output = format!("{BEGIN} 0\nfirst\n{END} 0\n{BEGIN} 1\nsecond\n{END} 101\n{BEGIN} 2\nthird\n");
-        assert_eq!(part(&output, 0), ("first\n", true));
-        assert_eq!(part(&output, 1), ("second\n", false));
-        assert_eq!(part(&output, 2), ("third\n", false));
-        assert_eq!(part(&output, 3), ("", false));
+        let output = format!("{BEGIN} 0\nfirst\n{END} 0 7\n{BEGIN} 1\nsecond\n{END} 101 1\n{BEGIN} 2\nthird\n");
+        let cut = |number| {
+            let part = part(&output, number);
+            (part.said, part.well, part.took.as_secs())
+        };
+        assert_eq!(cut(0), ("first\n", true, 7));
+        assert_eq!(cut(1), ("second\n", false, 1));
+        assert_eq!(cut(2), ("third\n", false, 0));
+        assert_eq!(cut(3), ("", false, 0));
     }
 }
