@@ -45,9 +45,9 @@ pub(super) fn run(rounds: usize) -> Result<Vec<Pair>> {
         for round in 0..rounds {
             let mut turns = [targets[0].as_str(), targets[1].as_str()];
             turns.rotate_left(round % 2);
-            // Without --reset ports in TIME_WAIT fill the range, and the search for a free one made 80 us into 98 for
-            // whichever target came second.
-            let job = traffic::request(&turns, REQUESTS)?.args(["--cpu", "0", "--reset"]);
+            // Without --clean ports in TIME_WAIT fill the range, and the search for a free one made 80 us into 98; and the
+            // server saw the end of one connection now before, now within the next request: two modes, 8 us apart.
+            let job = traffic::request(&turns, REQUESTS)?.args(["--cpu", "0", "--clean"]);
             for report in traffic::counted(client.output(&job)?)? {
                 if report.unanswered() > 0 {
                     anyhow::bail!("{} of {} requests failed: {report:?}", report.unanswered(), report.sent);

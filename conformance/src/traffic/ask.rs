@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
 use nix::libc::linger;
+use nix::sched::sched_yield;
 use nix::sys::socket::{setsockopt, sockopt};
 
 use super::tally::Outcome;
@@ -14,21 +15,21 @@ use super::{Protocol, Target};
 pub(super) struct Asker {
     target: Target,
     timeout: Duration,
-    reset: bool,
+    clean: bool,
     socket: Option<UdpSocket>,
 }
 
 impl Asker {
-    /// `reset`: close TCP connections with RST, which leaves no port in TIME_WAIT.
-    pub(super) fn new(target: Target, timeout: Duration, reset: bool) -> Self {
-        Self { target, timeout, reset, socket: None }
+    /// `clean`: close TCP connections with RST, which leaves no port in TIME_WAIT, and let others run before the next request.
+    pub(super) fn new(target: Target, timeout: Duration, clean: bool) -> Self {
+        Self { target, timeout, clean, socket: None }
     }
 
     /// Asks with this number and waits for the answer to it.
     pub(super) fn ask(&mut self, number: u64) -> Outcome {
         let start = Instant::now();
         let answer = match self.target.protocol {
-            Protocol::Tcp => self.ask_tcp(number),
+            Protocol::Tcp => return self.ask_tcp(number, start).unwrap_or_else(|error| outcome(&error)),
             Protocol::Udp => self.ask_udp(number),
             Protocol::UdpConnected => self.ask_connected(number),
         };
@@ -38,14 +39,21 @@ impl Asker {
         }
     }
 
-    fn ask_tcp(&self, number: u64) -> std::io::Result<String> {
+    /// From before the connect to the end of the answer; closing is not part of it.
+    fn ask_tcp(&self, number: u64, start: Instant) -> std::io::Result<Outcome> {
         let mut stream = TcpStream::connect_timeout(&self.target.address, self.timeout)?;
         stream.set_read_timeout(Some(self.timeout))?;
         stream.set_nodelay(true)?;
-        if self.reset {
+        if self.clean {
             setsockopt(&stream, sockopt::Linger, &linger { l_onoff: 1, l_linger: 0 })?;
         }
-        converse(&mut stream, number)
+        let backend = converse(&mut stream, number)?;
+        let took = start.elapsed();
+        drop(stream);
+        if self.clean {
+            sched_yield()?;
+        }
+        Ok(Outcome::Answered { backend, took })
     }
 
     fn ask_udp(&mut self, number: u64) -> std::io::Result<String> {

@@ -33,9 +33,10 @@ pub struct Options {
     /// How long to wait for a connection, and for an answer.
     #[arg(long, default_value_t = 2000)]
     timeout_ms: u64,
-    /// Close TCP connections with RST: no port stays in TIME_WAIT, so that the next connect finds one at once.
+    /// Leave nothing of one TCP request for the next to pay: close with RST (no port stays in TIME_WAIT), then yield the
+    /// CPU (a server on the same one notices the end of the connection before the next begins).
     #[arg(long)]
-    reset: bool,
+    clean: bool,
     /// Run on this CPU only.
     #[arg(long)]
     cpu: Option<usize>,
@@ -79,7 +80,7 @@ fn work(
 ) {
     let timeout = Duration::from_millis(options.timeout_ms);
     let mut askers: Vec<Asker> =
-        options.targets.iter().map(|target| Asker::new(*target, timeout, options.reset)).collect();
+        options.targets.iter().map(|target| Asker::new(*target, timeout, options.clean)).collect();
     let mut reported = 0;
     while !told.to_stop() {
         let number = next.fetch_add(1, Ordering::Relaxed);
