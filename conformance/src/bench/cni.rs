@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
-use super::kernel::remove_link;
+use super::kernel::{index_of, remove_link};
 use super::{Pair, Series};
 use crate::cni::Suite;
 use crate::lab::{Lab, Node, Place, Pod};
@@ -20,14 +20,15 @@ pub(super) fn run(rounds: usize) -> Result<Vec<Pair>> {
     let mut pairs = Vec::new();
     for (what, masquerade, bar) in [("plain", false, 0.5), ("with masquerade", true, 0.25)] {
         eprintln!("bridge and host-local {what}: {rounds} rounds");
-        let [reference, ours, kernel] = measure(rounds, masquerade).with_context(|| format!("bench {what}"))?;
+        let [reference, ours, tool, message] = measure(rounds, masquerade).with_context(|| format!("bench {what}"))?;
         pairs
             .push(Pair::new("cni-add", format!("ADD {what}"), "ms", &ours.add, ("reference", &reference.add)).bar(bar));
         pairs.push(Pair::new("cni-del", format!("DEL {what}"), "ms", &ours.del, ("reference", &reference.del)));
         if !masquerade {
             pairs.push(
-                Pair::new("cni-del", format!("DEL {what}"), "ms", &ours.del, ("kernel alone", &kernel.del)).bar(1.15),
+                Pair::new("cni-del", format!("DEL {what}"), "ms", &ours.del, ("ip link del", &tool.del)).bar(1.15),
             );
+            pairs.push(Pair::new("cni-del", format!("DEL {what}"), "ms", &ours.del, ("one message", &message.del)));
         }
     }
     Ok(pairs)
@@ -40,14 +41,16 @@ struct Side {
     del: Series,
 }
 
-/// The three sides: the reference, ours, and a pod of ours whose veth pair the kernel removes at one message.
-fn measure(rounds: usize, masquerade: bool) -> Result<[Side; 3]> {
+/// The four sides: the reference, ours, and two pods of ours whose veth pair the kernel just removes: asked by a program that
+/// does nothing else, and by one message of a program that runs already (which the tick and the grace periods favour: a
+/// process that was just started has set one going).
+fn measure(rounds: usize, masquerade: bool) -> Result<[Side; 4]> {
     let lab = Lab::new("bench-cni")?;
     // On a real disk: a lease that is not on one costs nothing to write down.
     let leases = tempfile::tempdir_in("/var/tmp").context("make a directory for leases in /var/tmp")?;
-    let suites = [Suite::reference()?, Suite::ours()?, Suite::ours()?];
+    let suites = [Suite::reference()?, Suite::ours()?, Suite::ours()?, Suite::ours()?];
     let mut places: Vec<(Suite, Node, Pod, Value)> = Vec::new();
-    for (name, suite) in ["reference", "ours", "kernel"].into_iter().zip(suites) {
+    for (name, suite) in ["reference", "ours", "tool", "message"].into_iter().zip(suites) {
         let node = lab.node(name)?;
         let pod = lab.pod(&node, &format!("{name}-pod"))?;
         let config = config(&leases.path().join(name), masquerade);
@@ -56,17 +59,18 @@ fn measure(rounds: usize, masquerade: bool) -> Result<[Side; 3]> {
         timed(&suite, &node, "ADD", "resident", &resident, &config)?;
         places.push((suite, node, pod, config));
     }
-    let mut sides = [Side::default(), Side::default(), Side::default()];
+    let mut sides: [Side; 4] = std::array::from_fn(|_| Side::default());
     // The first rounds warm caches and are not counted.
     for round in 0..rounds + 3 {
-        for step in 0..3 {
-            let index = (round + step) % 3;
+        for step in 0..4 {
+            let index = (round + step) % 4;
             let (suite, node, pod, config) = &places[index];
             let id = format!("container-{round}");
             let add = timed(suite, node, "ADD", &id, pod, config)?;
+            let link = index_of(pod, "eth0")?;
             let del = match index {
-                2 => {
-                    let took = remove_link(pod, "eth0")?;
+                2 | 3 => {
+                    let took = if index == 2 { run_ip(pod)? } else { remove_link(pod, link)? };
                     timed(suite, node, "DEL", &id, pod, config)?;
                     took
                 }
@@ -102,6 +106,21 @@ fn timed(suite: &Suite, node: &Node, verb: &str, id: &str, pod: &Place, config: 
             let mut said = String::new();
             child.stdout.take().map(|mut pipe| pipe.read_to_string(&mut said)).transpose()?;
             bail!("{} {verb}: {status}: {said}", suite.name);
+        }
+        Ok(took)
+    })
+}
+
+/// `ip link del`, timed as a plugin is.
+fn run_ip(pod: &Pod) -> Result<Duration> {
+    let mut command = Command::new("ip");
+    command.args(["link", "del", "dev", "eth0"]).stdin(Stdio::null()).current_dir("/");
+    pod.enter(|| {
+        let start = Instant::now();
+        let status = command.status().context("start ip")?;
+        let took = start.elapsed();
+        if !status.success() {
+            bail!("ip link del: {status}");
         }
         Ok(took)
     })

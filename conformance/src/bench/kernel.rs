@@ -4,7 +4,7 @@ use std::io::IoSlice;
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use nix::sys::socket::{AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, recv, sendmsg, socket};
 
 use crate::lab::Place;
@@ -14,11 +14,16 @@ const RTM_DELLINK: u16 = 17;
 /// `NLM_F_REQUEST | NLM_F_ACK` (include/uapi/linux/netlink.h).
 const REQUEST_AND_ACK: u16 = 0x1 | 0x4;
 
-/// Removes the link of this name in `place`; from the message to the kernel's acknowledgement.
-pub(super) fn remove_link(place: &Place, name: &str) -> Result<Duration> {
+/// The index of a link. Asked before every removal that is measured, whoever does it: what the kernel still has to free of
+/// the ADD is waited for by the removal, and a question later there is less of it.
+pub(super) fn index_of(place: &Place, name: &str) -> Result<i32> {
     let links = place.json(&format!("ip -j link show dev {name}"))?;
     let index = links[0]["ifindex"].as_i64().and_then(|index| i32::try_from(index).ok());
-    let Some(index) = index else { bail!("{name} has no index in {}", place.name()) };
+    index.ok_or_else(|| anyhow!("{name} has no index in {}", place.name()))
+}
+
+/// Removes the link with this index in `place`; from the message to the kernel's acknowledgement.
+pub(super) fn remove_link(place: &Place, index: i32) -> Result<Duration> {
     place.enter(|| {
         let socket = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::NetlinkRoute)
             .context("open a netlink socket")?;
@@ -43,7 +48,7 @@ pub(super) fn remove_link(place: &Place, name: &str) -> Result<Duration> {
             .map(i32::from_ne_bytes)
         {
             Some(0) => Ok(took),
-            code => bail!("RTM_DELLINK of {name}: the kernel answered {code:?}"),
+            code => bail!("RTM_DELLINK of link number {index}: the kernel answered {code:?}"),
         }
     })
 }
