@@ -20,10 +20,13 @@ pub struct Options {
 
 /// Set up, build, show.
 pub fn run(options: &Options) -> Result<ExitCode> {
-    setup::ensure(For::Demo)?;
     setup::machine::refuse_without_root("demo")?;
-    dist::build()?;
     let lab = place::dist().join("bin/fairlead-lab");
+    // What is there can take down what it put up: nobody should wait for a build to get rid of something.
+    if !(options.down && lab.is_file()) {
+        setup::ensure(For::Demo)?;
+        dist::build()?;
+    }
     let mut demo = place::command(&lab.to_string_lossy());
     demo.arg("demo").env("FAIRLEAD_DIST", place::dist());
     if options.keep {

@@ -8,6 +8,8 @@ mod picture;
 mod stage;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
@@ -42,10 +44,29 @@ pub fn run(options: &Options) -> Result<()> {
     let began = Instant::now();
     let before = machine().context("look at the machine before the demo")?;
     let mut lab = Lab::new(NAME)?;
-    take_down_on_interrupt(lab.dir().to_owned())?;
+    let interrupted = take_down_on_interrupt(lab.dir().to_owned())?;
+    let played = play(&mut lab, options.keep);
+    while interrupted.load(Ordering::SeqCst) {
+        // Our processes died under us because the lab is being taken down; whoever does that ends this process.
+        std::thread::park();
+    }
+    played?;
+    if options.keep {
+        println!("\nUp after {:.1} s. `cargo xtask demo --down` removes it.", began.elapsed().as_secs_f64());
+        return Ok(());
+    }
+    drop(lab);
+    // Programs and maps are freed some time after their last reference is gone; the kernel tells nobody when.
+    wait_for_equal(&before, limit::patience(10), machine).context("the machine is not as it was before the demo")?;
+    println!("  links, addresses, routes, nft rules, BPF programs and maps, cgroups, files: as before");
+    println!("\nDone in {:.1} s.", began.elapsed().as_secs_f64());
+    Ok(())
+}
 
+/// The acts, one after the other; then everything is left standing, or taken down but for the lab itself.
+fn play(lab: &mut Lab, keep: bool) -> Result<()> {
     title("Two nodes, joined by a wire");
-    let mut stage = Stage::build(&lab)?;
+    let mut stage = Stage::build(lab, keep)?;
     picture::draw(&stage)?;
     title("2,000 requests by VIP from a pod on each node");
     acts::spread(&stage)?;
@@ -56,23 +77,15 @@ pub fn run(options: &Options) -> Result<()> {
     title("The proxy killed with SIGKILL and started again, while requests run and a connection stays open");
     acts::kill(&mut stage)?;
 
-    if options.keep {
+    if keep {
         stage.print_commands();
         for daemon in stage.into_daemons() {
             lab.adopt(daemon);
         }
-        lab.keep()?;
-        println!("\nUp after {:.1} s. `cargo xtask demo --down` removes it.", began.elapsed().as_secs_f64());
-        return Ok(());
+        return lab.keep();
     }
     title("Everything taken down");
-    stage.take_down()?;
-    drop(lab);
-    // Programs and maps are freed some time after their last reference is gone; the kernel tells nobody when.
-    wait_for_equal(&before, limit::patience(10), machine).context("the machine is not as it was before the demo")?;
-    println!("  links, addresses, routes, nft rules, BPF programs and maps, cgroups, files: as before");
-    println!("\nDone in {:.1} s.", began.elapsed().as_secs_f64());
-    Ok(())
+    stage.take_down()
 }
 
 /// All that a demo could leave: network and BPF objects, cgroups, mounts, and the files where daemons and plugins keep theirs.
@@ -92,11 +105,14 @@ fn down() -> Result<()> {
     Ok(())
 }
 
-/// Ctrl-C in the middle leaves nothing behind: the whole lab goes, then we go.
-fn take_down_on_interrupt(dir: PathBuf) -> Result<()> {
+/// Ctrl-C in the middle leaves nothing behind: the whole lab goes, then we go. The flag says that this has begun.
+fn take_down_on_interrupt(dir: PathBuf) -> Result<Arc<AtomicBool>> {
     let mut signals = Signals::new([SIGINT, SIGTERM]).context("listen for SIGINT and SIGTERM")?;
+    let interrupted = Arc::new(AtomicBool::new(false));
+    let begun = Arc::clone(&interrupted);
     std::thread::spawn(move || {
         if let Some(signal) = signals.forever().next() {
+            begun.store(true, Ordering::SeqCst);
             eprintln!("\ninterrupted: taking everything down");
             for trouble in lab::take_down(&dir) {
                 eprintln!("{trouble}");
@@ -104,7 +120,7 @@ fn take_down_on_interrupt(dir: PathBuf) -> Result<()> {
             std::process::exit(128 + signal);
         }
     });
-    Ok(())
+    Ok(interrupted)
 }
 
 fn title(text: &str) {

@@ -55,7 +55,7 @@ pub(super) struct Stage {
 impl Stage {
     /// Nodes first, then the agents, then pods as a runtime adds them. The addresses of the first three servers are those
     /// that the EndpointSlice of the example names.
-    pub(super) fn build(lab: &Lab) -> Result<Self> {
+    pub(super) fn build(lab: &Lab, keep: bool) -> Result<Self> {
         let began = Instant::now();
         let suite = Suite::ours()?;
         let nodes = [lab.node("node-a")?, lab.node("node-b")?];
@@ -85,7 +85,9 @@ impl Stage {
                     "{name} was given {got}, and the example says {address}: is another process using the node's leases?"
                 );
             }
-            let mut job = pod.start(&traffic::serve(name, &["tcp:8080", "udp:8080"])?)?;
+            let serve = traffic::serve(name, &["tcp:8080", "udp:8080"])?;
+            // What is kept outlives us, and with us the other end of its standard input.
+            let mut job = pod.start(&if keep { serve.arg("--linger") } else { serve })?;
             job.wait_ready(limit::patience(10))?;
             servers.push(Server { pod, town, address: got, job });
         }

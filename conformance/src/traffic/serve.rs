@@ -17,6 +17,9 @@ pub struct Options {
     /// The name to answer with.
     #[arg(long)]
     name: String,
+    /// Go on after the end of standard input, which otherwise means to stop: whoever started it may be gone.
+    #[arg(long)]
+    linger: bool,
     /// `tcp:PORT` or `udp:PORT`, any number of them.
     #[arg(required = true)]
     ports: Vec<Port>,
@@ -55,7 +58,7 @@ const LOOK: u16 = 50;
 
 pub(super) fn run(options: &Options) -> Result<()> {
     pin(options.cpu)?;
-    let told = Told::listen(true)?;
+    let told = Told::listen(!options.linger)?;
     let mut listeners = Vec::new();
     let mut sockets = Vec::new();
     for port in &options.ports {
