@@ -34,10 +34,19 @@ pub fn cache() -> Result<PathBuf> {
     Ok(base.join("fairlead"))
 }
 
+/// The Go that `setup` fetches when the machine has none or an old one.
+pub const GO_VERSION: &str = "1.26.6";
+
+/// Where that Go lies, or will.
+pub fn go_home() -> Option<PathBuf> {
+    cache().ok().map(|cache| cache.join(format!("go-{GO_VERSION}")))
+}
+
 /// PATH with the system's sbin directories (a plain user's shell lacks them) and our own Go first, if we have one.
 pub fn path() -> OsString {
     let mut dirs: Vec<PathBuf> = Vec::new();
-    dirs.extend(crate::setup::go::cached_bin());
+    // Only the finished unpacking has the final name.
+    dirs.extend(go_home().map(|home| home.join("go/bin")).filter(|bin| bin.join("go").exists()));
     dirs.extend(env::split_paths(&env::var_os("PATH").unwrap_or_default()));
     for dir in ["/usr/local/sbin", "/usr/sbin", "/sbin"] {
         if !dirs.iter().any(|known| known == Path::new(dir)) {

