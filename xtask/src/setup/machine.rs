@@ -51,7 +51,7 @@ fn filesystem(name: &'static str) -> Need {
 }
 
 fn rustup() -> Need {
-    let line = "rustup is not on PATH: install it as https://rustup.rs says (no root needed), open a new shell, run this again";
+    let line = "rustup is not on PATH: install rustup with the stable toolchain (no root needed), open a new shell, run this again";
     Need {
         what: "rustup".to_owned(),
         why: "holds the second toolchain beside the stable one",
