@@ -13,7 +13,8 @@
 //!
 //! An address costs one element, a subnet one chain. Who owns an element is in its comment. Adding an address is one
 //! transaction that asks nothing first: it says what must be there, and makes more of it only when the kernel says that it is
-//! not. The table goes with its last element.
+//! not. The table goes with its last element, and the chains with it: one that no element leads to any more costs no packet
+//! anything, and a try to delete one that is still in use waits for a grace period when it is refused.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
