@@ -43,14 +43,14 @@ impl Binary {
     /// The command that runs it, as `cargo test` would.
     pub fn command(&self, filter: Option<&str>) -> Command {
         let mut command = place::command(&self.executable.to_string_lossy());
-        command.args(self.arguments(filter)).current_dir(&self.room).env("CARGO_MANIFEST_DIR", &self.room);
+        command.args(self.arguments(filter.as_slice())).current_dir(&self.room).env("CARGO_MANIFEST_DIR", &self.room);
         command.env("FAIRLEAD_DIST", place::dist());
         command
     }
 
     /// Its arguments; passing tests show what they printed, for that is where a skip is said.
-    pub fn arguments(&self, filter: Option<&str>) -> Vec<String> {
-        let mut arguments: Vec<String> = filter.map(str::to_owned).into_iter().collect();
+    pub fn arguments(&self, told: &[&str]) -> Vec<String> {
+        let mut arguments: Vec<String> = told.iter().map(|word| (*word).to_owned()).collect();
         arguments.push("--show-output".to_owned());
         arguments
     }

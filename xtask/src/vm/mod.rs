@@ -29,7 +29,7 @@ pub struct Options {
     #[arg(short, long, default_value_t = 600)]
     limit: u64,
     /// What to run there, with its arguments
-    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    #[arg(required = true, trailing_var_arg = true)]
     command: Vec<String>,
 }
 
