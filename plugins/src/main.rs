@@ -3,6 +3,7 @@
 //! No async, no thread; no process on ADD unless somebody else's plugin is delegated to.
 
 mod cnitool;
+mod container;
 mod ipam;
 #[path = "main/mod.rs"]
 mod main_plugins;

@@ -5,6 +5,10 @@ use crate::error::{Cause, Errno};
 /// Length of `struct nlmsghdr` (include/uapi/linux/netlink.h).
 pub(crate) const NLMSG_HEADER_LEN: usize = 16;
 
+/// Types that every netlink protocol has (include/uapi/linux/netlink.h).
+pub(crate) const NLMSG_ERROR: u16 = 2;
+pub(crate) const NLMSG_DONE: u16 = 3;
+
 const NLM_F_CAPPED: u16 = 0x100;
 const NLM_F_ACK_TLVS: u16 = 0x200;
 const NLMSGERR_ATTR_MSG: u16 = 1;

@@ -10,7 +10,7 @@ mod socket;
 mod transport;
 
 pub(crate) use bell::Bell;
-pub(crate) use frame::{Frame, NLMSG_HEADER_LEN, attributes_of, frames};
+pub(crate) use frame::{Frame, NLMSG_DONE, NLMSG_ERROR, NLMSG_HEADER_LEN, attributes_of, frames};
 pub use socket::{CREATE, REPLACE, Socket};
 pub use transport::DUMP_ATTEMPTS;
 pub(crate) use transport::{Answers, Reply, Transport};

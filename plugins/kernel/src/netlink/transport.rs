@@ -8,7 +8,7 @@ use nix::sys::socket::{
 };
 use nix::sys::time::TimeVal;
 
-use super::frame::{Frame, frames};
+use super::frame::{Frame, NLMSG_DONE, NLMSG_ERROR, frames};
 use crate::error::{Cause, Errno, Error, Result};
 use crate::netns::Netns;
 
@@ -20,8 +20,6 @@ const ANSWER_LIMIT_SECONDS: i64 = 20;
 /// `send` fails with ENOBUFS when the kernel cannot allocate the message; nothing was done then.
 const SEND_ATTEMPTS: u32 = 5;
 
-const NLMSG_ERROR: u16 = 2;
-const NLMSG_DONE: u16 = 3;
 const NLMSG_OVERRUN: u16 = 4;
 const NLM_F_DUMP_INTR: u16 = 0x10;
 

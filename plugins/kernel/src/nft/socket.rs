@@ -7,11 +7,11 @@ use nix::sys::socket::SockProtocol;
 use super::encode::Attributes;
 use super::transaction::{FAMILY, SUBSYSTEM, Transaction, comment_of, elements, kind};
 use crate::error::{Cause, Errno, Error, Result};
-use crate::netlink::{Answers, Frame, NLMSG_HEADER_LEN, Reply, Transport, attributes_of, frames};
+use crate::netlink::{
+    Answers, Frame, NLMSG_DONE, NLMSG_ERROR, NLMSG_HEADER_LEN, Reply, Transport, attributes_of, frames,
+};
 use crate::netns::Netns;
 
-const NLMSG_ERROR: u16 = 2;
-const NLMSG_DONE: u16 = 3;
 const NLM_F_REQUEST: u16 = 1;
 const NLM_F_ACK: u16 = 4;
 const NLM_F_DUMP: u16 = 0x300;

@@ -12,8 +12,9 @@ use fairlead_protocol::{CniError, CniResult, Interface, Request, delegate};
 
 use super::config::Config;
 use super::doors::Doors;
+use super::owner;
 use super::plan::Plan;
-use super::{failed, owner};
+use crate::container::failed;
 
 /// How long a port may take to carry frames: what the reference waits in all.
 const PORT_LIMIT: Duration = Duration::from_millis(2550);

@@ -1,7 +1,5 @@
 //! CHECK: the plan compared with the kernel. Every drift is named, not only the first.
 
-use std::net::IpAddr;
-
 use fairlead_kernel::link::{self, Link, LinkFlags};
 use fairlead_kernel::netlink::Socket;
 use fairlead_kernel::nft::Nftables;
@@ -11,7 +9,8 @@ use ipnet::IpNet;
 
 use super::config::Config;
 use super::doors::Doors;
-use super::{failed, owner};
+use super::{gateway, owner, plan};
+use crate::container::failed;
 
 /// Compares. Errors: code 999 with all drifts; the configuration's own.
 pub fn check(request: &Request, config: &Config) -> Result<(), CniError> {
@@ -152,16 +151,10 @@ fn check_gateways(
     drifts: &mut Vec<String>,
 ) -> Result<(), CniError> {
     let have: Vec<IpNet> = addr::list(host, bridge.index).map_err(failed)?.into_iter().map(|one| one.net).collect();
-    for ip in &previous.ips {
-        let gateway = ip.gateway.and_then(|gateway| IpNet::new(gateway, ip.address.prefix_len()).ok());
-        if let Some(gateway) = gateway.filter(|gateway| !have.contains(gateway)) {
-            drifts.push(format!("bridge {} has no address {gateway}", bridge.name));
-        }
+    for gateway in plan::gateways(previous).iter().filter(|gateway| !have.contains(gateway)) {
+        drifts.push(format!("bridge {} has no address {gateway}", bridge.name));
     }
-    type Family = fn(&IpAddr) -> bool;
-    let families: [(Family, &str); 2] =
-        [(IpAddr::is_ipv4, "net/ipv4/ip_forward"), (IpAddr::is_ipv6, "net/ipv6/conf/all/forwarding")];
-    for (family, key) in families {
+    for (family, key) in gateway::FORWARDING {
         if previous.ips.iter().any(|ip| family(&ip.address.addr())) && sysctl::read(key).map_err(failed)? != "1" {
             drifts.push(format!("sysctl {key} is not 1"));
         }

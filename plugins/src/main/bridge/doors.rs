@@ -2,9 +2,9 @@
 
 use fairlead_kernel::netlink::Socket;
 use fairlead_kernel::netns::Netns;
-use fairlead_protocol::{CniError, Code, Request};
+use fairlead_protocol::{CniError, Request};
 
-use super::failed;
+use crate::container::{failed, open_netns};
 
 /// Node and container.
 pub struct Doors {
@@ -19,9 +19,7 @@ pub struct Doors {
 impl Doors {
     /// Opens both. Errors: code 8 when `CNI_NETNS` is not there or not a network namespace.
     pub fn open(request: &Request) -> Result<Doors, CniError> {
-        let netns = Netns::open(&request.netns).map_err(|error| {
-            CniError::new(Code::InvalidNetns, format!("failed to open netns {:?}: {}", request.netns, error.cause))
-        })?;
+        let netns = open_netns(request)?;
         let host = Socket::open().map_err(failed)?;
         let pod = Socket::open_in(&netns).map_err(failed)?;
         Ok(Doors { host, pod, netns })

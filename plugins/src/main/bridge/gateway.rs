@@ -9,8 +9,15 @@ use fairlead_protocol::CniError;
 use ipnet::IpNet;
 
 use super::config::Config;
-use super::failed;
 use super::plan::Plan;
+use crate::container::failed;
+
+/// Whether an address is of a family.
+pub type Family = fn(&IpAddr) -> bool;
+
+/// What must be 1 for the node to forward a family.
+pub const FORWARDING: [(Family, &str); 2] =
+    [(IpAddr::is_ipv4, "net/ipv4/ip_forward"), (IpAddr::is_ipv6, "net/ipv6/conf/all/forwarding")];
 
 /// Gives the bridge the plan's gateways and lets the node forward their families.
 pub fn ensure(config: &Config, plan: &Plan, bridge: &Link, host: &mut Socket) -> Result<(), CniError> {
@@ -66,11 +73,8 @@ fn conflicts<'a>(gateway: &IpNet, have: &'a [IpNet], wanted: &[IpNet]) -> Vec<&'
 }
 
 fn forward(plan: &Plan) -> Result<(), CniError> {
-    if plan.has(IpAddr::is_ipv4) {
-        sysctl::set("net/ipv4/ip_forward", "1").map_err(failed)?;
-    }
-    if plan.has(IpAddr::is_ipv6) {
-        sysctl::set("net/ipv6/conf/all/forwarding", "1").map_err(failed)?;
+    for (_, key) in FORWARDING.into_iter().filter(|(family, _)| plan.has(*family)) {
+        sysctl::set(key, "1").map_err(failed)?;
     }
     Ok(())
 }

@@ -101,8 +101,3 @@ fn attach(request: &Request, config: &Config, doors: &mut Doors, made: &mut Made
 fn all_well(troubles: Vec<String>) -> Result<(), CniError> {
     if troubles.is_empty() { Ok(()) } else { Err(CniError::internal(troubles.join("; "))) }
 }
-
-/// The kernel's error as one of ours.
-fn failed(error: fairlead_kernel::Error) -> CniError {
-    CniError::internal(error.to_string())
-}

@@ -133,7 +133,8 @@ fn add_default_routes(result: &mut CniResult) {
     }
 }
 
-fn gateways(result: &CniResult) -> Vec<IpNet> {
+/// The gateways of a result's addresses, each once, with the prefix of its subnet.
+pub fn gateways(result: &CniResult) -> Vec<IpNet> {
     let mut all = Vec::new();
     for ip in &result.ips {
         let gateway = ip.gateway.and_then(|gateway| IpNet::new(gateway, ip.address.prefix_len()).ok());

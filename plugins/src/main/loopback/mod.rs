@@ -1,11 +1,12 @@
 //! `loopback`: brings `lo` of the container up. It has no keys, and ignores `CNI_IFNAME`.
 
-use fairlead_kernel::Error;
 use fairlead_kernel::addr::{self, Address};
 use fairlead_kernel::link::{self, Link};
 use fairlead_kernel::netlink::Socket;
 use fairlead_kernel::netns::Netns;
-use fairlead_protocol::{CniError, CniResult, Code, Interface, IpConfig, Plugin, Request};
+use fairlead_protocol::{CniError, CniResult, Interface, IpConfig, Plugin, Request};
+
+use crate::container::{failed, open_netns};
 
 /// The device's name, in every namespace.
 const LO: &str = "lo";
@@ -20,7 +21,7 @@ impl Plugin for Loopback {
 
     fn add(&self, request: &Request) -> Result<CniResult, CniError> {
         let previous = request.prev_result()?;
-        let netns = open(request)?;
+        let netns = open_netns(request)?;
         let mut pod = Socket::open_in(&netns).map_err(failed)?;
         let lo = link::get_by_name(&mut pod, LO).map_err(failed)?;
         if !lo.is_up() {
@@ -36,7 +37,7 @@ impl Plugin for Loopback {
     }
 
     fn check(&self, request: &Request) -> Result<(), CniError> {
-        let mut pod = Socket::open_in(&open(request)?).map_err(failed)?;
+        let mut pod = Socket::open_in(&open_netns(request)?).map_err(failed)?;
         let lo = link::get_by_name(&mut pod, LO).map_err(failed)?;
         if lo.is_up() { Ok(()) } else { Err(CniError::internal("loopback interface is down")) }
     }
@@ -72,14 +73,4 @@ fn result(request: &Request, lo: &Link, addresses: &[Address]) -> CniResult {
     let mac = lo.mac.map(|mac| mac.to_string()).unwrap_or_default();
     let interface = Interface { name: LO.into(), mac, sandbox: request.netns.clone(), ..Interface::default() };
     CniResult { interfaces: vec![interface], ips, ..CniResult::default() }
-}
-
-fn open(request: &Request) -> Result<Netns, CniError> {
-    Netns::open(&request.netns).map_err(|error| {
-        CniError::new(Code::InvalidNetns, format!("failed to open netns {:?}: {}", request.netns, error.cause))
-    })
-}
-
-fn failed(error: Error) -> CniError {
-    CniError::internal(error.to_string())
 }
