@@ -15,3 +15,13 @@ pub fn open_netns(request: &Request) -> Result<Netns, CniError> {
 pub fn failed(error: Error) -> CniError {
     CniError::internal(error.to_string())
 }
+
+/// One error out of many, the first in front.
+pub fn all_well(troubles: Vec<String>) -> Result<(), CniError> {
+    if troubles.is_empty() { Ok(()) } else { Err(CniError::internal(troubles.join("; "))) }
+}
+
+/// What is not there need not be removed.
+pub fn absent_is_done(error: Error) -> Result<(), Error> {
+    if error.is_not_found() { Ok(()) } else { Err(error) }
+}

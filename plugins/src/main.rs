@@ -4,9 +4,12 @@
 
 mod cnitool;
 mod container;
+mod doors;
 mod ipam;
 #[path = "main/mod.rs"]
 mod main_plugins;
+mod meta;
+mod owner;
 
 use std::ffi::OsString;
 use std::io::Write;

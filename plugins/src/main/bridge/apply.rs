@@ -11,10 +11,10 @@ use fairlead_kernel::{Error, Mac, addr, announce as tell, route, sysctl};
 use fairlead_protocol::{CniError, CniResult, Interface, Request, delegate};
 
 use super::config::Config;
-use super::doors::Doors;
-use super::owner;
 use super::plan::Plan;
-use crate::container::failed;
+use crate::container::{absent_is_done, failed};
+use crate::doors::Doors;
+use crate::owner;
 
 /// How long a port may take to carry frames: what the reference waits in all.
 const PORT_LIMIT: Duration = Duration::from_millis(2550);
@@ -255,9 +255,4 @@ pub fn result(request: &Request, plan: Plan, bridge: &Link, pair: &Pair) -> CniR
     };
     let container = Interface { sandbox: request.netns.clone(), ..interface(&pair.container) };
     CniResult { interfaces: vec![interface(bridge), interface(&pair.host), container], ..plan.result }
-}
-
-/// What is not there need not be removed.
-pub fn absent_is_done(error: Error) -> Result<(), Error> {
-    if error.is_not_found() { Ok(()) } else { Err(error) }
 }

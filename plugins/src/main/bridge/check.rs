@@ -8,9 +8,10 @@ use fairlead_protocol::{CniError, CniResult, Request};
 use ipnet::IpNet;
 
 use super::config::Config;
-use super::doors::Doors;
-use super::{gateway, owner, plan};
-use crate::container::failed;
+use super::{gateway, plan};
+use crate::container::{all_well, failed};
+use crate::doors::Doors;
+use crate::owner;
 
 /// Compares. Errors: code 999 with all drifts; the configuration's own.
 pub fn check(request: &Request, config: &Config) -> Result<(), CniError> {
@@ -28,7 +29,7 @@ pub fn check(request: &Request, config: &Config) -> Result<(), CniError> {
     if config.ip_masq {
         check_masquerade(request, &previous, &mut drifts)?;
     }
-    super::all_well(drifts)
+    all_well(drifts)
 }
 
 fn check_bridge(

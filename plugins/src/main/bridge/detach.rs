@@ -11,8 +11,8 @@ use fairlead_kernel::nft::Nftables;
 use fairlead_kernel::{Error, addr, neigh};
 use fairlead_protocol::{Attachment, CniError, CniResult, Request, delegate};
 
-use super::apply::absent_is_done;
-use super::{all_well, owner};
+use crate::container::{absent_is_done, all_well};
+use crate::owner;
 
 /// DEL: masquerade, link, neighbours, and the addresses last, so that nobody gets them before they are free.
 pub fn detach(request: &Request) -> Result<(), CniError> {

@@ -4,17 +4,16 @@ mod apply;
 mod check;
 mod config;
 mod detach;
-mod doors;
 mod gateway;
-mod owner;
 mod plan;
 
 use fairlead_kernel::nft::Nftables;
 use fairlead_protocol::{CniError, CniResult, Code, Plugin, Request, delegate};
 
+use crate::container::all_well;
+use crate::doors::Doors;
 use apply::Made;
 use config::Config;
-use doors::Doors;
 use plan::Plan;
 
 /// The plugin.
@@ -95,9 +94,4 @@ fn attach(request: &Request, config: &Config, doors: &mut Doors, made: &mut Made
     apply::wait_for_port(config, &pair, &mut doors.host)?;
     apply::announce(&plan, &bridge, &pair, doors);
     Ok(apply::result(request, plan, &bridge, &pair))
-}
-
-/// One error out of many, the first in front.
-fn all_well(troubles: Vec<String>) -> Result<(), CniError> {
-    if troubles.is_empty() { Ok(()) } else { Err(CniError::internal(troubles.join("; "))) }
 }

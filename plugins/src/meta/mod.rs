@@ -1,0 +1,1 @@
+//! Plugins that change what others made: chained ones, and those that hand on.
