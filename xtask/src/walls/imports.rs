@@ -225,7 +225,7 @@ mod tests {
                 "use crate::ipam::host_local::Lease;",
                 1,
                 "imports",
-                "plugins/src/main.rs",
+                "plugins/src/lib.rs",
             ),
             ("proxy/src/apply.rs", "use kube::Client;", 1, "convert.rs", "proxy/src/convert.rs"),
             (

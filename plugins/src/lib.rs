@@ -1,0 +1,98 @@
+//! `fairlead-cni`: every plugin and `cnitool` in one static binary, told apart by the name it is called by.
+//!
+//! No async, no thread; no process on ADD unless somebody else's plugin is delegated to. A library with a thin binary, so
+//! that what reads other people's bytes can be fuzzed without a process for every try.
+
+mod cnitool;
+mod container;
+mod doors;
+mod ipam;
+#[path = "main/mod.rs"]
+mod main_plugins;
+mod meta;
+mod owner;
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+
+use fairlead_protocol::{CniError, Code, Io, Plugin, Version};
+
+/// Every plugin this binary is.
+static PLUGINS: [&dyn Plugin; 3] =
+    [&main_plugins::bridge::Bridge, &ipam::host_local::HostLocal, &main_plugins::loopback::Loopback];
+
+const HELP: &str = "\
+fairlead-cni: CNI plugins and cnitool in one binary. It is what it is called: link it under a name and call that.
+
+  fairlead-cni NAME [ARGUMENTS]    as if it were called NAME
+  fairlead-cni --help | --version
+";
+
+/// The whole program: arguments, environment and stdin are the process's own.
+pub fn main() -> ExitCode {
+    let mut arguments = std::env::args_os();
+    let called = arguments.next().unwrap_or_default();
+    let name = Path::new(&called).file_name().unwrap_or_default().to_string_lossy().into_owned();
+    if name != env!("CARGO_PKG_NAME") {
+        return be(&name, arguments);
+    }
+    let word = arguments.next().map(|word| word.to_string_lossy().into_owned());
+    match word.as_deref() {
+        Some("--help" | "-h" | "help") => tell(&format!("{HELP}\nNames: {}\n", names())),
+        Some("--version" | "-V") => tell(&format!(
+            "fairlead-cni {}, CNI {} to {}\n",
+            env!("CARGO_PKG_VERSION"),
+            Version::ALL[0],
+            Version::NEWEST
+        )),
+        // A runtime that takes the binary itself for a plugin gets an answer too.
+        word => be(word.unwrap_or(&name), arguments),
+    }
+}
+
+/// Plugin or tool of this name.
+fn be(name: &str, arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    if name == "cnitool" {
+        return cnitool::main(arguments);
+    }
+    fairlead_protocol::install_panic_hook();
+    match PLUGINS.iter().find(|plugin| plugin.name() == name) {
+        Some(plugin) => run(*plugin),
+        None => unknown(name),
+    }
+}
+
+fn names() -> String {
+    PLUGINS.iter().map(|plugin| plugin.name()).chain(["cnitool"]).collect::<Vec<_>>().join(", ")
+}
+
+/// Neither plugin nor tool: say what there is, to people on stderr and to runtimes on stdout.
+fn unknown(name: &str) -> ExitCode {
+    let known = names();
+    eprintln!("{name:?} is no plugin of this binary: link it under one of these names and call that: {known}");
+    let error = CniError::new(Code::InvalidEnvironment, format!("unknown plugin {name:?}"));
+    let details = format!("this binary is {known}, by the name it is called by");
+    tell(&error.with_details(details).to_json(Version::NEWEST));
+    ExitCode::FAILURE
+}
+
+/// Writes to stdout. A reader that has gone away is not a reason to panic.
+fn tell(text: &str) -> ExitCode {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+fn run(plugin: &dyn Plugin) -> ExitCode {
+    let mut io = Io {
+        env: &|name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned()),
+        stdin: &mut std::io::stdin().lock(),
+        stdout: &mut std::io::stdout().lock(),
+        stderr: &mut std::io::stderr().lock(),
+    };
+    ExitCode::from(fairlead_protocol::run(plugin, &PLUGINS, &mut io))
+}
