@@ -20,14 +20,21 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::encode::{Expressions, Verdict};
-use super::socket::{Element, Nftables, is_stale};
+use super::expression::{Expressions, Load};
+use super::set::{Data, Element, Leads, Part, Set, Type};
+use super::socket::{Nftables, is_stale};
+use super::table::{Base, Family, Hook, Table, Verdict};
 use super::transaction::Transaction;
 use crate::error::{Cause, Errno, Error, Result};
 
 /// The table's name, in the inet family.
 pub const TABLE: &str = "fairlead_masquerade";
+const MASQUERADE: Table = Table::new(Family::Inet, TABLE);
+const PODS4: Set = Set { table: MASQUERADE, name: "pods4", key: &[Type::Ipv4], leads: Leads::ToVerdicts };
+const PODS6: Set = Set { table: MASQUERADE, name: "pods6", key: &[Type::Ipv6], leads: Leads::ToVerdicts };
 const POSTROUTING: &str = "postrouting";
+/// What nft calls `srcnat`.
+const SRCNAT: i32 = 100;
 const V4: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 const V6: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
 /// Others may take away what we add to, or commit between our look and our commit; each time we look again.
@@ -76,7 +83,7 @@ impl Nftables {
 
     /// Who owns `address`, if it is masqueraded.
     pub fn masqueraded_by(&mut self, address: IpAddr) -> Result<Option<String>> {
-        let element = self.element(TABLE, map_of(address), address);
+        let element = self.element(map_of(address), &[Part::Address(address)]);
         Ok(element.map_err(|cause| Error::new("look up", address, cause))?.map(|element| element.comment))
     }
 
@@ -99,7 +106,8 @@ impl Nftables {
             if gone.is_empty() {
                 return Ok(0);
             }
-            let delete = |all: Transaction, address: &IpAddr| all.delete_element(TABLE, map_of(*address), *address);
+            let delete =
+                |all: Transaction, address: &IpAddr| all.delete_element(map_of(*address), &[Part::Address(*address)]);
             match self.commit(&gone.iter().fold(transaction, delete)) {
                 Ok(()) => {
                     self.remove_empty_table().map_err(fail)?;
@@ -115,8 +123,8 @@ impl Nftables {
     fn owned(&mut self, addresses: &[IpAddr], mine: impl Fn(&str) -> bool) -> std::result::Result<Vec<IpAddr>, Cause> {
         let mut found = Vec::new();
         for address in addresses {
-            let element = self.element(TABLE, map_of(*address), *address)?;
-            found.extend(element.filter(|element| mine(&element.comment)).map(|element| element.key));
+            let element = self.element(map_of(*address), &[Part::Address(*address)])?;
+            found.extend(element.filter(|element| mine(&element.comment)).map(|_| *address));
         }
         Ok(found)
     }
@@ -125,36 +133,37 @@ impl Nftables {
     /// table stays, and goes with theirs.
     fn remove_empty_table(&mut self) -> std::result::Result<(), Cause> {
         let generation = self.generation()?;
-        for like in [V4, V6] {
-            if self.holds_others(TABLE, map_of(like), &[])? {
+        for map in [&PODS4, &PODS6] {
+            if self.any_element(map, |_| true)? {
                 return Ok(());
             }
         }
-        match self.commit(&Transaction::default().at(generation).delete_table(TABLE)) {
+        match self.commit(&Transaction::default().at(generation).delete_table(MASQUERADE)) {
             Err(cause) if !is_stale(&cause) && !cause.is_not_found() => Err(cause),
             _ => Ok(()),
         }
     }
 
     fn all(&mut self) -> std::result::Result<Vec<Masqueraded>, Cause> {
-        let mut all = self.elements(TABLE, map_of(V4))?;
-        all.extend(self.elements(TABLE, map_of(V6))?);
-        Ok(all.into_iter().map(|Element { key, comment }| Masqueraded { address: key, owner: comment }).collect())
+        let mut all = self.elements(&PODS4)?;
+        all.extend(self.elements(&PODS6)?);
+        let read = |one: Element| Some(Masqueraded { address: one.address()?, owner: one.comment });
+        Ok(all.into_iter().filter_map(read).collect())
     }
 
     fn what_is_missing(&mut self, addresses: &[IpNet]) -> std::result::Result<Missing, Cause> {
         let mut chains: Vec<IpNet> = addresses.iter().map(IpNet::trunc).collect();
         chains.sort();
         chains.dedup();
-        let table = !self.exists(TABLE, None)?;
+        let table = !self.exists(MASQUERADE, None)?;
         let mut missing = Missing { table, chains: Vec::new(), old: Vec::new() };
         for chain in chains {
-            if table || !self.exists(TABLE, Some(&chain_of(&chain)))? {
+            if table || !self.exists(MASQUERADE, Some(&chain_of(&chain)))? {
                 missing.chains.push(chain);
             }
         }
         for address in addresses {
-            if self.element(TABLE, map_of(address.addr()), address.addr())?.is_some() {
+            if self.element(map_of(address.addr()), &[Part::Address(address.addr())])?.is_some() {
                 missing.old.push(address.addr());
             }
         }
@@ -173,43 +182,42 @@ impl Missing {
     fn transaction(&self, addresses: &[IpNet], owner: &str) -> Transaction {
         let mut transaction = Transaction::default();
         if self.table {
-            transaction = transaction.new_table(TABLE).postrouting(TABLE, POSTROUTING);
-            for (id, like) in [(1, V4), (2, V6)] {
-                transaction = transaction.verdict_map(TABLE, map_of(like), like, id).rule(
-                    TABLE,
-                    POSTROUTING,
-                    Expressions::default().family(like).source_map(like, map_of(like)),
-                );
+            let base = Base::nat(Hook::Postrouting, SRCNAT);
+            transaction = transaction.new_table(MASQUERADE).base_chain(MASQUERADE, POSTROUTING, base);
+            for (map, like) in [(&PODS4, V4), (&PODS6, V6)] {
+                let rule = Expressions::default().family(like).verdict_map(map, &[Load::source(like)]);
+                transaction = transaction.set(map).append_rule(MASQUERADE, POSTROUTING, &rule);
             }
         }
         for subnet in &self.chains {
             let chain = chain_of(subnet);
-            transaction = transaction
-                .new_chain(TABLE, &chain)
-                .rule(TABLE, &chain, Expressions::default().family(subnet.addr()).destination_in(*subnet).returns())
-                .rule(
-                    TABLE,
-                    &chain,
-                    Expressions::default().family(subnet.addr()).destination_in(multicast(subnet)).returns(),
-                )
-                .rule(TABLE, &chain, Expressions::default().masquerades());
+            transaction = transaction.new_chain(MASQUERADE, &chain);
+            for inside in [*subnet, multicast(subnet)] {
+                let rule =
+                    Expressions::default().family(subnet.addr()).destination_in(inside).verdict(&Verdict::Return);
+                transaction = transaction.append_rule(MASQUERADE, &chain, &rule);
+            }
+            transaction = transaction.append_rule(MASQUERADE, &chain, &Expressions::default().masquerade());
         }
         for address in &self.old {
-            transaction = transaction.delete_element(TABLE, map_of(*address), *address);
+            transaction = transaction.delete_element(map_of(*address), &[Part::Address(*address)]);
         }
         for address in addresses {
-            let chain = chain_of(&address.trunc());
-            let (map, key) = (map_of(address.addr()), address.addr());
-            transaction = transaction.element(TABLE, map, key, &Verdict::Goto(&chain), owner);
+            let element = Element {
+                key: vec![Part::Address(address.addr())],
+                data: Data::Verdict(Verdict::Goto(chain_of(&address.trunc()))),
+                comment: owner.to_owned(),
+            };
+            transaction = transaction.new_element(map_of(address.addr()), &element);
         }
         transaction
     }
 }
 
-fn map_of(like: IpAddr) -> &'static str {
+fn map_of(like: IpAddr) -> &'static Set {
     match like {
-        IpAddr::V4(_) => "pods4",
-        IpAddr::V6(_) => "pods6",
+        IpAddr::V4(_) => &PODS4,
+        IpAddr::V6(_) => &PODS6,
     }
 }
 

@@ -1,0 +1,172 @@
+//! Questions: what is there, element by element, rule by rule.
+
+use super::attributes::{Attributes, number_of, text_of};
+use super::rule::Rule;
+use super::set::{Element, Part, Set, key_of};
+use super::socket::{NLM_F_ACK, NLM_F_DUMP, Nftables, body};
+use super::table::{Family, Hook, Table};
+use super::transaction::kind;
+use crate::error::Cause;
+use crate::netlink::{Answers, DUMP_ATTEMPTS, Frame, NLMSG_DONE, NLMSG_ERROR, Reply, attributes_of, frames};
+
+/// A chain of a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chain {
+    /// Its name.
+    pub name: String,
+    /// Hook and priority of a base chain.
+    pub base: Option<(u32, i32)>,
+    /// How many rules it has, and how many rules and elements lead to it.
+    pub uses: u32,
+}
+
+impl Chain {
+    /// Whether it is called at this hook with this priority.
+    pub fn is_at(&self, hook: Hook, priority: i32) -> bool {
+        self.base == Some((hook as u32, priority))
+    }
+}
+
+impl Nftables {
+    /// Whether the table is there, or the chain in it.
+    pub fn exists(&mut self, table: Table, chain: Option<&str>) -> Result<bool, Cause> {
+        let question = Attributes::default().text(1, table.name);
+        let (operation, question) = match chain {
+            None => (kind::GET_TABLE, question),
+            Some(chain) => (kind::GET_CHAIN, question.text(3, chain)),
+        };
+        match self.ask((operation, table.family), NLM_F_ACK, Answers::Acknowledged, &question.0, |_| Ok(())) {
+            Ok(_) => Ok(true),
+            Err(cause) if cause.is_not_found() => Ok(false),
+            Err(cause) => Err(cause),
+        }
+    }
+
+    /// Whether the set is there.
+    pub fn set_exists(&mut self, set: &Set) -> Result<bool, Cause> {
+        let question = (kind::GET_SET, set.table.family);
+        match self.ask(question, NLM_F_ACK, Answers::Acknowledged, &set.named().0, |_| Ok(())) {
+            Ok(_) => Ok(true),
+            Err(cause) if cause.is_not_found() => Ok(false),
+            Err(cause) => Err(cause),
+        }
+    }
+
+    /// The element with this key; `None` if there is no such element, set or table.
+    pub fn element(&mut self, set: &Set, key: &[Part]) -> Result<Option<Element>, Cause> {
+        let question = set.with(&[key_of(key)]);
+        let mut found = Vec::new();
+        let about = (kind::GET_ELEMENT, set.table.family);
+        let asked = self.ask(about, NLM_F_ACK, Answers::Acknowledged, &question.0, |frame| {
+            found.extend(elements_in(set, &frame));
+            Ok(())
+        });
+        match asked {
+            Ok(_) => Ok(found.pop()),
+            Err(cause) if cause.is_not_found() => Ok(None),
+            Err(cause) => Err(cause),
+        }
+    }
+
+    /// Every element; none if there is no such set or table.
+    pub fn elements(&mut self, set: &Set) -> Result<Vec<Element>, Cause> {
+        let about = (kind::GET_ELEMENT, set.table.family);
+        self.dump(about, &set.named(), |frame, found| found.extend(elements_in(set, frame)))
+    }
+
+    /// Whether an element is `wanted`. Reads no further than to the first one, so that the cost does not grow with the set;
+    /// no such set: no.
+    pub fn any_element(&mut self, set: &Set, wanted: impl Fn(&Element) -> bool) -> Result<bool, Cause> {
+        self.finish_dump()?;
+        let sequence = self.request((kind::GET_ELEMENT, set.table.family), NLM_F_DUMP, &set.named().0)?;
+        loop {
+            for frame in frames(self.transport.receive(true)?) {
+                let frame = frame?;
+                if frame.sequence != sequence {
+                    continue;
+                }
+                match frame.kind {
+                    NLMSG_ERROR => {
+                        let answer = frame.acknowledgement();
+                        return answer.map_or_else(
+                            |cause| if cause.is_not_found() { Ok(false) } else { Err(cause) },
+                            |()| Ok(false),
+                        );
+                    }
+                    NLMSG_DONE => return Ok(false),
+                    _ if elements_in(set, &frame).iter().any(&wanted) => {
+                        self.unread = true;
+                        return Ok(true);
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// The rules of a table in their order, or those of one chain; none if it is not there.
+    pub fn rules(&mut self, table: Table, chain: Option<&str>) -> Result<Vec<Rule>, Cause> {
+        let question = Attributes::default().text(1, table.name);
+        let question = if let Some(chain) = chain { question.text(2, chain) } else { question };
+        self.dump((kind::GET_RULE, table.family), &question, |frame, found| {
+            // Kernels that do not know the filter send everybody's.
+            found.extend(Rule::read(body(frame), table.name).filter(|rule| chain.is_none_or(|one| one == rule.chain)));
+        })
+    }
+
+    /// The chains of a table; none if it is not there.
+    pub fn chains(&mut self, table: Table) -> Result<Vec<Chain>, Cause> {
+        self.dump((kind::GET_CHAIN, table.family), &Attributes::default(), |frame, found| {
+            found.extend(chain_in(body(frame), table.name));
+        })
+    }
+
+    /// A whole list from one consistent state: an interrupted dump is asked for again.
+    fn dump<T>(
+        &mut self,
+        about: (u16, Family),
+        question: &Attributes,
+        take: impl Fn(&Frame<'_>, &mut Vec<T>),
+    ) -> Result<Vec<T>, Cause> {
+        for _ in 0..DUMP_ATTEMPTS {
+            let mut found = Vec::new();
+            let reply = self.ask(about, NLM_F_DUMP, Answers::Dumped, &question.0, |frame| {
+                take(&frame, &mut found);
+                Ok(())
+            });
+            match reply {
+                Ok(Reply::Complete) => return Ok(found),
+                Ok(Reply::Interrupted) => {}
+                Err(cause) if cause.is_not_found() => return Ok(Vec::new()),
+                Err(cause) => return Err(cause),
+            }
+        }
+        Err(Cause::DumpInterrupted { attempts: DUMP_ATTEMPTS })
+    }
+}
+
+/// The elements in an `NFT_MSG_NEWSETELEM`.
+fn elements_in(set: &Set, frame: &Frame<'_>) -> Vec<Element> {
+    let list = attributes_of(body(frame)).find(|(kind, _)| *kind == 3).map(|(_, list)| list).unwrap_or_default();
+    attributes_of(list).filter_map(|(_, element)| Element::read(set, element)).collect()
+}
+
+/// The chain in an `NFT_MSG_NEWCHAIN`, if it is the table's.
+fn chain_in(attributes: &[u8], table: &str) -> Option<Chain> {
+    let (mut chain, mut mine) = (Chain { name: String::new(), base: None, uses: 0 }, false);
+    for (kind, value) in attributes_of(attributes) {
+        match kind {
+            1 => mine = text_of(value) == table,
+            3 => chain.name = text_of(value),
+            4 => {
+                let find = |wanted: u16| attributes_of(value).find(|(kind, _)| *kind == wanted);
+                let hook = find(1).and_then(|(_, hook)| number_of(hook));
+                let priority = find(2).and_then(|(_, priority)| number_of(priority));
+                chain.base = hook.zip(priority.map(u32::cast_signed));
+            }
+            6 => chain.uses = number_of(value).unwrap_or_default(),
+            _ => {}
+        }
+    }
+    mine.then_some(chain)
+}
