@@ -14,6 +14,7 @@ mod read;
 mod rule;
 mod set;
 pub(crate) mod socket;
+mod spoof;
 mod table;
 mod transaction;
 
@@ -24,5 +25,6 @@ pub use read::Chain;
 pub use rule::{Match, Rule};
 pub use set::{Data, Element, Leads, Part, Set, Type};
 pub use socket::{Nftables, is_stale};
+pub use spoof::Protected;
 pub use table::{Base, ChainType, Family, Hook, Policy, Table, Verdict};
 pub use transaction::Transaction;

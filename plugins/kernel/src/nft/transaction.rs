@@ -2,7 +2,7 @@
 
 use super::attributes::Attributes;
 use super::expression::Expressions;
-use super::set::{Element, Leads, Part, Set, key_of, number_and_length};
+use super::set::{Element, Leads, Part, Set, Type, key_of, number_and_length};
 use super::table::{Base, Family, Table};
 
 /// `enum nf_tables_msg_types`.
@@ -154,7 +154,7 @@ impl Transaction {
                 attributes.number(6, data).number(7, length)
             }
         };
-        let attributes = attributes.number(10, self.sets);
+        let attributes = attributes.number(10, self.sets).bytes(13, &byte_orders(set));
         self.push(kind::NEW_SET, NLM_F_CREATE, set.table.family, attributes)
     }
 
@@ -181,6 +181,20 @@ impl Transaction {
     /// Fails with ENOENT if it is not there.
     pub fn delete_element(self, set: &Set, key: &[Part]) -> Self {
         self.push(kind::DEL_ELEMENT, 0, set.table.family, set.with(&[key_of(key)]))
+    }
+}
+
+/// User data of a set, by which `nft` knows how to show numbers and names in the machine's own order
+/// (`NFTNL_UDATA_SET_KEYBYTEORDER`, `NFTNL_UDATA_SET_DATABYTEORDER` of libnftnl; `enum byteorder` of nft's datatype.h).
+fn byte_orders(set: &Set) -> Vec<u8> {
+    let order = |kind: u8, types: &[Type]| {
+        let host = matches!(types, [Type::Interface | Type::Mark]);
+        let order: u32 = if host { 1 } else { 2 };
+        [&[kind, 4], &order.to_ne_bytes()[..]].concat()
+    };
+    match set.leads {
+        Leads::Nowhere | Leads::ToVerdicts => order(0, set.key),
+        Leads::ToValues(types) => [order(0, set.key), order(1, types)].concat(),
     }
 }
 
