@@ -11,6 +11,9 @@ mod ipam;
 mod main_plugins;
 mod meta;
 mod owner;
+#[cfg(test)]
+mod specimen;
+mod state;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -20,8 +23,12 @@ use std::process::ExitCode;
 use fairlead_protocol::{CniError, Code, Io, Plugin, Version};
 
 /// Every plugin this binary is.
-static PLUGINS: [&dyn Plugin; 3] =
-    [&main_plugins::bridge::Bridge, &ipam::host_local::HostLocal, &main_plugins::loopback::Loopback];
+static PLUGINS: &[&dyn Plugin] = &[
+    &main_plugins::bridge::Bridge,
+    &ipam::host_local::HostLocal,
+    &main_plugins::loopback::Loopback,
+    &meta::tuning::Tuning,
+];
 
 const HELP: &str = "\
 fairlead-cni: CNI plugins and cnitool in one binary. It is what it is called: link it under a name and call that.
@@ -94,5 +101,5 @@ fn run(plugin: &dyn Plugin) -> ExitCode {
         stdout: &mut std::io::stdout().lock(),
         stderr: &mut std::io::stderr().lock(),
     };
-    ExitCode::from(fairlead_protocol::run(plugin, &PLUGINS, &mut io))
+    ExitCode::from(fairlead_protocol::run(plugin, PLUGINS, &mut io))
 }

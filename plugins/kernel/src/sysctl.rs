@@ -6,6 +6,8 @@
 use std::fs;
 use std::path::PathBuf;
 
+use nix::sys::statvfs::{FsFlags, statvfs};
+
 use crate::error::{Error, Result};
 
 /// The value of a key such as `net/ipv4/ip_forward`, without the line's end. Errors: [`Error::is_not_found`] if the kernel
@@ -20,8 +22,20 @@ pub fn set(key: &str, value: &str) -> Result<bool> {
     if read(key)? == value {
         return Ok(false);
     }
-    fs::write(path(key), value).map_err(|error| Error::new("write sysctl", format_args!("{key} = {value}"), error))?;
+    write(key, value)?;
     Ok(true)
+}
+
+/// Writes the key, whatever it has now: a write can have an effect of its own (`route/flush`, or `conf/all/disable_ipv6`,
+/// which reaches every interface). Errors: [`Error::is_not_found`] as [`read`].
+pub fn write(key: &str, value: &str) -> Result<()> {
+    fs::write(path(key), value).map_err(|error| Error::new("write sysctl", format_args!("{key} = {value}"), error))
+}
+
+/// Whether `/proc/sys` is mounted so that nothing can be written.
+pub fn is_read_only() -> Result<bool> {
+    let mounted = statvfs("/proc/sys").map_err(|errno| Error::new("look at", "/proc/sys", errno))?;
+    Ok(mounted.flags().contains(FsFlags::ST_RDONLY))
 }
 
 /// [`set`], where a key that the kernel does not have is no error.

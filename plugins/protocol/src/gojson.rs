@@ -67,20 +67,20 @@ pub fn decode<'a, T: Deserialize<'a>>(value: &'a Value) -> Result<T, DecodeError
 /// The last value under any spelling of `key`, `null` left aside.
 pub fn lookup<'a>(object: &'a Value, key: &str) -> Option<&'a Value> {
     let object = object.as_object()?;
-    object.iter().rev().find(|(name, value)| fold_eq(name, key) && !value.is_null()).map(|(_, value)| value)
+    object.iter().rev().find(|(name, value)| same_key(name, key) && !value.is_null()).map(|(_, value)| value)
 }
 
 /// Sets `key` in an object and removes its other spellings.
 pub fn replace(object: &mut Map<String, Value>, key: &str, value: Option<Value>) {
-    object.retain(|name, _| !fold_eq(name, key));
+    object.retain(|name, _| !same_key(name, key));
     if let Some(value) = value {
         object.insert(key.to_owned(), value);
     }
 }
 
-/// Equality under Go's folding: ASCII case, and the two other letters whose simple folding is ASCII (U+017F and U+212A;
+/// Whether two keys are the same to Go. Its folding: ASCII case, and the two other letters whose simple folding is ASCII (U+017F and U+212A;
 /// encoding/json/fold.go).
-fn fold_eq(a: &str, b: &str) -> bool {
+pub fn same_key(a: &str, b: &str) -> bool {
     let fold = |c: char| match c {
         '\u{17f}' => 's',
         '\u{212a}' => 'k',
@@ -216,7 +216,7 @@ impl<'a> Deserializer<'a> for Lenient<'a> {
         let mut entries: Vec<(&str, &Value)> = Vec::with_capacity(fields.len());
         for (key, value) in object.iter().filter(|(_, value)| !value.is_null()) {
             let exact = fields.iter().find(|field| *field == key);
-            let Some(field) = exact.or_else(|| fields.iter().find(|field| fold_eq(field, key))) else { continue };
+            let Some(field) = exact.or_else(|| fields.iter().find(|field| same_key(field, key))) else { continue };
             match entries.iter_mut().find(|(name, _)| name == field) {
                 Some(entry) => entry.1 = value,
                 None => entries.push((field, value)),

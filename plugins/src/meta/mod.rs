@@ -1,1 +1,3 @@
 //! Plugins that change what others made: chained ones, and those that hand on.
+
+pub mod tuning;

@@ -27,6 +27,8 @@ pub struct Link {
     pub mac: Option<Mac>,
     /// Bytes.
     pub mtu: u32,
+    /// Length of the transmit queue, in packets.
+    pub tx_queue: u32,
     /// `IFF_*`.
     pub flags: LinkFlags,
     /// RFC 2863 operational state.
@@ -73,6 +75,7 @@ impl Link {
             kind: None,
             mac: None,
             mtu: 0,
+            tx_queue: 0,
             flags: message.header.flags,
             oper_state: State::Unknown,
             master: None,
@@ -86,6 +89,7 @@ impl Link {
                 LinkAttribute::IfName(name) => link.name = name,
                 LinkAttribute::Address(bytes) => link.mac = Mac::from_slice(&bytes),
                 LinkAttribute::Mtu(mtu) => link.mtu = mtu,
+                LinkAttribute::TxQueueLen(packets) => link.tx_queue = packets,
                 LinkAttribute::OperState(state) => link.oper_state = state,
                 LinkAttribute::Controller(index) => link.master = Some(index),
                 LinkAttribute::Link(index) => link.peer = Some(index),

@@ -24,6 +24,11 @@ pub fn set_promiscuous(socket: &mut Socket, index: u32, on: bool) -> Result<()> 
     set_flags(socket, "set promiscuous mode of link", index, LinkFlags::Promisc, on)
 }
 
+/// Switches the reception of every multicast frame.
+pub fn set_all_multicast(socket: &mut Socket, index: u32, on: bool) -> Result<()> {
+    set_flags(socket, "set all-multicast mode of link", index, LinkFlags::Allmulti, on)
+}
+
 fn set_flags(socket: &mut Socket, doing: &'static str, index: u32, flag: LinkFlags, on: bool) -> Result<()> {
     let mut message = LinkMessage::default();
     message.header.index = index;
@@ -42,6 +47,11 @@ pub fn set_master(socket: &mut Socket, index: u32, master: Option<u32>) -> Resul
 /// Sets the MTU, in bytes.
 pub fn set_mtu(socket: &mut Socket, index: u32, mtu: u32) -> Result<()> {
     set_attribute(socket, "set MTU of link", index, LinkAttribute::Mtu(mtu))
+}
+
+/// Sets the length of the transmit queue, in packets.
+pub fn set_tx_queue(socket: &mut Socket, index: u32, packets: u32) -> Result<()> {
+    set_attribute(socket, "set transmit queue length of link", index, LinkAttribute::TxQueueLen(packets))
 }
 
 /// Sets the hardware address. Setting the one it has is not idle: a bridge pins it, and a link with `arp_notify`
