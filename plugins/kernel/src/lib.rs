@@ -1,4 +1,5 @@
-//! The one door to the kernel: rtnetlink, network namespaces, nf_tables, sysctl, neighbour announcements, raw bpf(2).
+//! The one door to the kernel: rtnetlink, network namespaces, nf_tables, connection tracking, sysctl, neighbour
+//! announcements, raw bpf(2).
 //!
 //! It knows no CNI, no async, starts no process and no thread. Everything goes through one blocking socket that lives in
 //! the namespace it was opened in: *move a socket, not the thread*. What must run inside a namespace (a write below
@@ -11,6 +12,7 @@ pub mod addr;
 pub mod announce;
 #[cfg(feature = "bpf")]
 pub mod bpf;
+pub mod conntrack;
 pub mod error;
 pub mod events;
 pub mod fdb;
