@@ -84,6 +84,11 @@ impl Transport {
                 Ok(_) => return Ok(()),
                 Err(Errno::EINTR) => {}
                 Err(Errno::ENOBUFS | Errno::EAGAIN) if attempts < SEND_ATTEMPTS => attempts += 1,
+                // Longer than the socket's buffer (netlink_sendmsg, net/netlink/af_netlink.c): a range of a thousand ports.
+                Err(Errno::EMSGSIZE) if attempts < SEND_ATTEMPTS => {
+                    attempts += 1;
+                    setsockopt(&self.fd, sockopt::SndBufForce, &bytes.len().saturating_add(4096))?;
+                }
                 Err(errno) => return Err(errno.into()),
             }
         }

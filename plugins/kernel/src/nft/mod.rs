@@ -9,6 +9,8 @@
 
 pub(crate) mod attributes;
 mod expression;
+mod forwards;
+mod leave;
 mod masquerade;
 mod read;
 mod rule;
@@ -20,6 +22,7 @@ mod transaction;
 
 pub use attributes::COMMENT_MAX;
 pub use expression::{Expressions, Load};
+pub use forwards::{ADDRESS_TYPES, Condition, Conditions, Forward, Forwarded, Group, Masquerade, Name, Removed, Term};
 pub use masquerade::{Masqueraded, TABLE};
 pub use read::Chain;
 pub use rule::{Match, Rule};

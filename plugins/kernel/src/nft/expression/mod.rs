@@ -85,6 +85,23 @@ impl Expressions {
         self.load(Load::destination(net.addr()), REG32).in_net(net)
     }
 
+    /// The bits of `mask` of what is loaded are `value`, or are not.
+    pub fn masked(self, load: Load, mask: &[u8], value: &[u8], negated: bool) -> Self {
+        let loaded = self.load(load, REG32);
+        let masked = match mask.iter().all(|byte| *byte == 0xff) {
+            true => loaded,
+            false => loaded.mask(mask, &vec![0; mask.len()]),
+        };
+        masked.compare(u32::from(negated), value)
+    }
+
+    /// What is loaded is between these, both included, in network order; or is not.
+    pub fn between(self, load: Load, from: &[u8], to: &[u8], negated: bool) -> Self {
+        // NFTA_RANGE_SREG, _OP (NFT_RANGE_EQ, NFT_RANGE_NEQ), _FROM_DATA, _TO_DATA.
+        let range = Attributes::default().number(1, REG32).number(2, u32::from(negated)).data(3, from).data(4, to);
+        self.load(load, REG32).push("range", &range)
+    }
+
     /// `fib daddr type local`: the node has the destination's address.
     pub fn destination_is_local(self) -> Self {
         self.equals(Load::DestinationType, &LOCAL.to_ne_bytes())

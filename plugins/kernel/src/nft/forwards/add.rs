@@ -1,0 +1,156 @@
+//! Adding forwards: one transaction, which is tried before anything is asked.
+
+use super::layout::{FORWARDS, LOCALNETS, Space, make_marking_chain, make_table, marking_chains};
+use super::{Forward, Forwarded, Group};
+use crate::error::{Cause, Errno, Error, Result};
+use crate::nft::set::{Data, Element, Part, Set};
+use crate::nft::socket::{Nftables, is_stale};
+use crate::nft::table::Verdict;
+use crate::nft::transaction::Transaction;
+
+/// Others may take away what we add to, or add what we add; each time we look again.
+pub(super) const ATTEMPTS: u32 = 100;
+/// How many forwards an error names.
+const SHOWN: usize = 4;
+
+impl Nftables {
+    /// Makes the forwards, all or none. `owner` is kept with each. `localnet`: an interface that 127/8 is let out to for their
+    /// sake, and that outlives them: remembered until the table goes (the caller lets it, afterwards: see
+    /// [`Nftables::unforward`]).
+    ///
+    /// A port that leads elsewhere already is taken over if the present forward `yields`, together with all else of its
+    /// owner. If it does not, nothing is done, and the forward that is in the way is given.
+    pub fn forward(
+        &mut self,
+        groups: &[Group],
+        localnet: Option<&str>,
+        owner: &str,
+        yields: impl Fn(&Forwarded) -> bool,
+    ) -> Result<Option<Forwarded>> {
+        let groups: Vec<&Group> = groups.iter().filter(|group| !group.forwards.is_empty()).collect();
+        let object = || {
+            let all = || groups.iter().flat_map(|group| &group.forwards);
+            let first: Vec<String> = all().take(SHOWN).map(Forward::to_string).collect();
+            let more = all().count() - first.len();
+            if more == 0 { first.join(", ") } else { format!("{} and {more} more", first.join(", ")) }
+        };
+        if groups.is_empty() {
+            return Ok(None);
+        }
+        let fail = |cause| Error::new("forward", object(), cause);
+        let mut missing = Missing::default();
+        for _ in 0..ATTEMPTS {
+            let cause = match self.commit(&missing.transaction(&groups, localnet, owner)) {
+                Ok(()) => return Ok(None),
+                Err(cause) => cause,
+            };
+            match cause.errno() {
+                Some(Errno::ENOENT | Errno::EEXIST) => {}
+                _ if is_stale(&cause) => {}
+                _ => return Err(fail(cause)),
+            }
+            missing = match self.what_is_missing_for(&groups, &yields).map_err(fail)? {
+                Ok(missing) => missing,
+                Err(taken) => return Ok(Some(taken)),
+            };
+        }
+        let name = FORWARDS.name;
+        Err(fail(Cause::Unexpected(format!(
+            "the table {name} was changed by others {ATTEMPTS} times in a row; try again"
+        ))))
+    }
+
+    fn what_is_missing_for(
+        &mut self,
+        groups: &[&Group],
+        yields: impl Fn(&Forwarded) -> bool,
+    ) -> std::result::Result<std::result::Result<Missing, Forwarded>, Cause> {
+        let generation = self.generation()?;
+        let mut missing = Missing { table: !self.exists(FORWARDS, None)?, ..Missing::default() };
+        let mut yielding = Vec::new();
+        for group in groups {
+            let space = Space::of(group);
+            if !space.suffix.is_empty() && (missing.table || !self.exists(FORWARDS, Some(&space.chain()))?) {
+                missing.spaces.push(space.clone());
+            }
+            for chain in marking_chains(group) {
+                if missing.table || !self.exists(FORWARDS, Some(&chain))? {
+                    missing.chains.push(chain);
+                }
+            }
+            for forward in &group.forwards {
+                let Some(there) = self.forwarded_in(&space, forward)? else { continue };
+                if !yields(&there) {
+                    return Ok(Err(there));
+                }
+                yielding.push(there.owner);
+            }
+        }
+        if !yielding.is_empty() {
+            // Chosen from a list, so nothing may have changed since.
+            missing.generation = Some(generation);
+            missing.old = self.keys_of(|owner| yielding.iter().any(|one| one == owner))?;
+        }
+        Ok(Ok(missing))
+    }
+}
+
+/// What a transaction must make or take away besides adding its elements.
+#[derive(Default)]
+struct Missing {
+    table: bool,
+    spaces: Vec<Space>,
+    chains: Vec<String>,
+    old: Vec<(Set, Vec<Part>)>,
+    generation: Option<u32>,
+}
+
+impl Missing {
+    fn transaction(&self, groups: &[&Group], localnet: Option<&str>, owner: &str) -> Transaction {
+        let mut transaction = if self.table { make_table() } else { Transaction::default() };
+        if let Some(generation) = self.generation {
+            transaction = transaction.at(generation);
+        }
+        let (mut spaces, mut chains): (Vec<&Space>, Vec<&str>) = (Vec::new(), Vec::new());
+        for group in groups {
+            let wanted = Space::of(group);
+            if let Some(space) = self.spaces.iter().find(|one| **one == wanted && !spaces.contains(one)) {
+                transaction = space.make(transaction, &group.conditions);
+                spaces.push(space);
+            }
+            // The one that the others lead to first.
+            for chain in marking_chains(group).iter().rev() {
+                if let Some(chain) = self.chains.iter().find(|one| *one == chain && !chains.contains(&one.as_str())) {
+                    transaction = make_marking_chain(transaction, group, chain);
+                    chains.push(chain);
+                }
+            }
+        }
+        if let Some(name) = localnet {
+            let key = vec![Part::Interface(name.to_owned())];
+            let element = Element { key, data: Data::Nothing, comment: String::new() };
+            transaction = transaction.ensure_element(&LOCALNETS, &element);
+        }
+        for (set, key) in &self.old {
+            transaction = transaction.delete_element(set, key);
+        }
+        groups.iter().fold(transaction, |all, group| add_elements(all, group, owner))
+    }
+}
+
+fn add_elements(transaction: Transaction, group: &Group, owner: &str) -> Transaction {
+    let maps = Space::of(group).maps();
+    let marked_by = marking_chains(group).into_iter().next();
+    group.forwards.iter().fold(transaction, |all, forward| {
+        let (map, marked) = match forward.host {
+            Some(_) => (&maps.hosts, &maps.marked_hosts),
+            None => (&maps.ports, &maps.marked_ports),
+        };
+        let to = vec![Part::Address(forward.to.ip()), Part::Port(forward.to.port())];
+        let element = Element { key: forward.key(), data: Data::Value(to), comment: owner.to_owned() };
+        let all = all.new_element(map, &element);
+        let Some(chain) = &marked_by else { return all };
+        let data = Data::Verdict(Verdict::Jump(chain.clone()));
+        all.new_element(marked, &Element { key: forward.key(), data, comment: String::new() })
+    })
+}

@@ -1,0 +1,141 @@
+//! What is forwarded, and what the table lacks.
+
+use std::net::SocketAddr;
+
+use super::layout::{EXPECTED, FORWARDS, Space, marking_chains};
+use super::{Forward, Forwarded, Group};
+use crate::error::{Cause, Error, Result};
+use crate::nft::set::{Data, Element, Part, Set};
+use crate::nft::socket::Nftables;
+
+impl Nftables {
+    /// Every forward there is.
+    pub fn forwards(&mut self) -> Result<Vec<Forwarded>> {
+        let listed = self.spaces().and_then(|spaces| {
+            let mut all = Vec::new();
+            for space in &spaces {
+                let maps = space.maps();
+                for (set, marked) in [(maps.hosts, maps.marked_hosts), (maps.ports, maps.marked_ports)] {
+                    let marks = self.elements(&marked)?;
+                    for element in self.elements(&set)? {
+                        let mark = marks.iter().find(|mark| mark.key == element.key);
+                        all.extend(forwarded(&element, mark));
+                    }
+                }
+            }
+            Ok(all)
+        });
+        listed.map_err(|cause| Error::new("list", FORWARDS.name, cause))
+    }
+
+    /// What of a group is not as [`Nftables::forward`] makes it, each in one sentence. `mine` says whose forwards are right.
+    pub fn forwards_missing(&mut self, group: &Group, mine: impl Fn(&str) -> bool) -> Result<Vec<String>> {
+        let fail = |cause| Error::new("look into", FORWARDS.name, cause);
+        let space = Space::of(group);
+        let marked_by = marking_chains(group).into_iter().next();
+        let mut drifts = Vec::new();
+        for forward in &group.forwards {
+            match self.forwarded_in(&space, forward).map_err(fail)? {
+                None => drifts.push(format!("{forward} is not forwarded")),
+                Some(there) if !mine(&there.owner) => {
+                    drifts.push(format!("{forward} is not forwarded: that port is of {:?}", there.owner));
+                }
+                Some(there) if there.forward.to != forward.to => {
+                    drifts.push(format!("{forward} is not forwarded: that port leads to {}", there.forward.to));
+                }
+                Some(there) if there.marked_by != marked_by => {
+                    let shown = |chain: &Option<String>| chain.clone().unwrap_or_else(|| "nothing".to_owned());
+                    drifts.push(format!(
+                        "{forward} is masqueraded by {}, not by {}",
+                        shown(&there.marked_by),
+                        shown(&marked_by)
+                    ));
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(drifts)
+    }
+
+    /// What the table lacks for everybody, each in one sentence. Empty if it is not there at all: then every forward is
+    /// missing, and [`Nftables::forwards_missing`] says so.
+    pub fn forwards_lack(&mut self) -> Result<Vec<String>> {
+        let rules = self.rules(FORWARDS, None).map_err(|cause| Error::new("read", FORWARDS.name, cause))?;
+        let lacks = |chain: &str, wanted: usize| rules.iter().filter(|rule| rule.chain == chain).count() < wanted;
+        if !self.exists(FORWARDS, None).map_err(|cause| Error::new("read", FORWARDS.name, cause))? {
+            return Ok(Vec::new());
+        }
+        let lacking = EXPECTED.iter().filter(|(chain, wanted)| lacks(chain, *wanted));
+        Ok(lacking.map(|(chain, _)| format!("chain {chain} of table inet {} lacks rules", FORWARDS.name)).collect())
+    }
+
+    /// Where forwards can be. The general spaces are always among them, first.
+    pub(super) fn spaces(&mut self) -> std::result::Result<Vec<Space>, Cause> {
+        let mut all = vec![Space::general(true), Space::general(false)];
+        let chains = self.chains(FORWARDS)?;
+        all.extend(chains.iter().filter_map(|chain| Space::of_chain(&chain.name)).filter(|one| !one.suffix.is_empty()));
+        Ok(all)
+    }
+
+    /// The forward of the same port of the same address.
+    pub(super) fn forwarded_in(
+        &mut self,
+        space: &Space,
+        forward: &Forward,
+    ) -> std::result::Result<Option<Forwarded>, Cause> {
+        let (set, marked) = maps_of(space, forward);
+        let key = forward.key();
+        let Some(element) = self.element(&set, &key)? else { return Ok(None) };
+        let mark = self.element(&marked, &key)?;
+        Ok(forwarded(&element, mark.as_ref()))
+    }
+
+    /// Set and key of every element of the owners, those without a comment of their own included.
+    pub(super) fn keys_of(&mut self, mine: impl Fn(&str) -> bool) -> std::result::Result<Vec<(Set, Vec<Part>)>, Cause> {
+        let mut all = Vec::new();
+        for space in self.spaces()? {
+            let maps = space.maps();
+            for (set, marked) in [(maps.hosts, maps.marked_hosts), (maps.ports, maps.marked_ports)] {
+                let keys: Vec<Vec<Part>> =
+                    self.elements(&set)?.into_iter().filter(|one| mine(&one.comment)).map(|one| one.key).collect();
+                for key in keys {
+                    if self.element(&marked, &key)?.is_some() {
+                        all.push((marked, key.clone()));
+                    }
+                    all.push((set, key));
+                }
+            }
+        }
+        Ok(all)
+    }
+}
+
+/// The maps that a forward is in.
+pub(super) fn maps_of(space: &Space, forward: &Forward) -> (Set, Set) {
+    let maps = space.maps();
+    match forward.host {
+        Some(_) => (maps.hosts, maps.marked_hosts),
+        None => (maps.ports, maps.marked_ports),
+    }
+}
+
+/// `None` for an element that is of another form than ours.
+pub(super) fn forwarded(element: &Element, mark: Option<&Element>) -> Option<Forwarded> {
+    let forward = forward_of(&element.key, &element.data)?;
+    let marked_by = mark.and_then(|mark| match &mark.data {
+        Data::Verdict(verdict) => verdict.chain().map(str::to_owned),
+        Data::Nothing | Data::Value(_) => None,
+    });
+    Some(Forwarded { forward, owner: element.comment.clone(), marked_by })
+}
+
+fn forward_of(key: &[Part], data: &Data) -> Option<Forward> {
+    let Data::Value(to) = data else { return None };
+    let [Part::Address(address), Part::Port(to_port)] = to[..] else { return None };
+    let (host, protocol, port) = match key {
+        [Part::Address(host), Part::Protocol(protocol), Part::Port(port)] => (Some(*host), *protocol, *port),
+        [Part::Protocol(protocol), Part::Port(port)] => (None, *protocol, *port),
+        _ => return None,
+    };
+    Some(Forward { protocol, host, port, to: SocketAddr::new(address, to_port) })
+}

@@ -1,0 +1,143 @@
+//! Taking forwards away; with the last one the table.
+
+use super::add::ATTEMPTS;
+use super::layout::{FORWARDS, LOCALNETS, Space};
+use super::read::maps_of;
+use super::{Forward, Forwarded, Group};
+use crate::error::{Cause, Error, Result};
+use crate::nft::set::{Part, Set};
+use crate::nft::socket::{Nftables, is_stale};
+use crate::nft::transaction::Transaction;
+use crate::sysctl;
+
+/// What was taken away.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Removed {
+    /// The forwards.
+    pub forwards: Vec<Forward>,
+}
+
+/// What one owner has.
+#[derive(Default)]
+struct Found {
+    forwards: Vec<Forward>,
+    keys: Vec<(Set, Vec<Part>)>,
+}
+
+impl Nftables {
+    /// Takes away the forwards whose owner is `mine`. Nothing there is no error.
+    ///
+    /// With `hint`, only those are looked at if all of them are the owner's, so that the cost does not grow with the number
+    /// of all forwards; else, and without, every forward is looked at.
+    ///
+    /// When nothing is left the table goes, and 127/8 is no longer let out to the interfaces that [`Nftables::forward`] was
+    /// told: the calling thread must be in the namespace of the socket.
+    pub fn unforward(&mut self, hint: Option<&[Group]>, mine: impl Fn(&str) -> bool) -> Result<Removed> {
+        let fail = |cause| Error::new("remove from", FORWARDS.name, cause);
+        for _ in 0..ATTEMPTS {
+            let generation = self.generation().map_err(fail)?;
+            let hinted = match hint {
+                Some(groups) => self.all_of(groups, &mine).map_err(fail)?,
+                None => None,
+            };
+            let listed = hinted.is_none();
+            let found = match hinted {
+                Some(found) => found,
+                None => self.found(&mine).map_err(fail)?,
+            };
+            if found.keys.is_empty() {
+                return Ok(Removed::default());
+            }
+            let done = if self.has_others(&mine).map_err(fail)? {
+                let transaction = Transaction::default();
+                // Chosen from a list, so nothing may have changed since.
+                let transaction = if listed { transaction.at(generation) } else { transaction };
+                let delete = |all: Transaction, (set, key): &(Set, Vec<Part>)| all.delete_element(set, key);
+                self.commit(&found.keys.iter().fold(transaction, delete))
+            } else {
+                self.remove_table(generation)
+            };
+            match done {
+                Ok(()) => return Ok(Removed { forwards: found.forwards }),
+                Err(cause) if is_stale(&cause) || cause.is_not_found() => {}
+                Err(cause) => return Err(fail(cause)),
+            }
+        }
+        Err(fail(Cause::Unexpected(format!("the ruleset was changed by others {ATTEMPTS} times in a row; try again"))))
+    }
+
+    /// What these groups have made; `None` if one of it is missing or is not the owner's.
+    fn all_of(&mut self, groups: &[Group], mine: impl Fn(&str) -> bool) -> std::result::Result<Option<Found>, Cause> {
+        let mut found = Found::default();
+        for group in groups {
+            let space = Space::of(group);
+            for forward in &group.forwards {
+                match self.forwarded_in(&space, forward)?.filter(|there| mine(&there.owner)) {
+                    Some(there) => found.add(&space, there),
+                    None => return Ok(None),
+                }
+            }
+        }
+        Ok((!found.keys.is_empty()).then_some(found))
+    }
+
+    fn found(&mut self, mine: impl Fn(&str) -> bool) -> std::result::Result<Found, Cause> {
+        let mut found = Found::default();
+        for (set, key) in self.keys_of(mine)? {
+            if let Some(there) = self.element(&set, &key)?.and_then(|element| super::read::forwarded(&element, None)) {
+                found.forwards.push(there.forward);
+            }
+            found.keys.push((set, key));
+        }
+        Ok(found)
+    }
+
+    fn has_others(&mut self, mine: impl Fn(&str) -> bool) -> std::result::Result<bool, Cause> {
+        for space in self.spaces()? {
+            let maps = space.maps();
+            for set in [maps.ports, maps.hosts] {
+                if self.any_element(&set, |element| !mine(&element.comment))? {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// The table with what is left in it, if nobody changed anything since. Where 127/8 was let out to comes first: without
+    /// the guard it must not be. If somebody was faster, it is let again: for what it was faster with.
+    fn remove_table(&mut self, generation: u32) -> std::result::Result<(), Cause> {
+        let names: Vec<String> =
+            self.elements(&LOCALNETS)?.into_iter().flat_map(|one| one.key).filter_map(name).collect();
+        let set = |value: &str| -> std::result::Result<(), Cause> {
+            names.iter().try_for_each(|name| {
+                let key = format!("net/ipv4/conf/{name}/route_localnet");
+                sysctl::set_if_present(&key, value).map(drop).map_err(|error| error.cause)
+            })
+        };
+        set("0")?;
+        let done = self.commit(&Transaction::default().at(generation).delete_table(FORWARDS));
+        if done.as_ref().is_err_and(|cause| !cause.is_not_found()) {
+            set("1")?;
+        }
+        done
+    }
+}
+
+impl Found {
+    fn add(&mut self, space: &Space, there: Forwarded) {
+        let (set, marked) = maps_of(space, &there.forward);
+        if there.marked_by.is_some() {
+            self.keys.push((marked, there.forward.key()));
+        }
+        self.keys.push((set, there.forward.key()));
+        self.forwards.push(there.forward);
+    }
+}
+
+fn name(part: Part) -> Option<String> {
+    match part {
+        Part::Interface(name) => Some(name),
+        _ => None,
+    }
+}
