@@ -27,6 +27,10 @@ const TESTS: &[(&str, Proof, &str)] = &[
     ("iptables", Program("iptables"), "the reference plugins' masquerade"),
     ("tcpdump", Program("tcpdump"), "captures when a test fails"),
     ("strace", Program("strace"), "no exec and no thread on ADD; crash points"),
+    ("busybox-static", File("/bin/busybox"), "ring 4: the image of every container"),
+    ("containerd", Program("containerd"), "ring 4: a runtime, by `ctr run --cni`"),
+    ("podman", Program("podman"), "ring 4: a runtime, by its CNI back end"),
+    ("runc", Program("runc"), "ring 4: what both start containers with"),
 ];
 
 /// What the build and the demo need.

@@ -32,6 +32,7 @@ impl Binary {
     /// The ring it belongs to: the least powerful in which it can fail.
     pub fn ring(&self) -> u8 {
         match (self.package.as_str(), self.kind.as_str()) {
+            ("fairlead-conformance", "test") if self.target == "containers" => 4,
             ("fairlead-conformance", _) => 3,
             ("fairlead-ebpf-object", "test") | ("fairlead-proxy", _) => 2,
             ("fairlead-ebpf-shared" | "fairlead-proxy-model" | "fairlead-overlay-model", _) => 0,

@@ -22,7 +22,7 @@ const LIMIT: Duration = Duration::from_secs(900);
 /// Options of `cargo xtask test`.
 #[derive(Args)]
 pub struct Options {
-    /// Only this ring: 0 pure, 1 namespaces, 2 BPF, 3 conformance and demo, 5 other kernels; may be given several times
+    /// Only this ring: 0 pure, 1 namespaces, 2 BPF, 3 conformance and demo, 4 container runtimes, 5 other kernels; may be given several times
     #[arg(long, value_parser = clap::value_parser!(u8).range(0..=5))]
     ring: Vec<u8>,
     /// Only tests whose name contains this (the demo and the documentation's examples are then left out)
@@ -35,8 +35,14 @@ impl Options {
     }
 }
 
-const RINGS: &[(u8, &str)] =
-    &[(0, "pure"), (1, "namespaces"), (2, "BPF programs"), (3, "conformance and demo"), (5, "other kernels")];
+const RINGS: &[(u8, &str)] = &[
+    (0, "pure"),
+    (1, "namespaces"),
+    (2, "BPF programs"),
+    (3, "conformance and demo"),
+    (4, "container runtimes"),
+    (5, "other kernels"),
+];
 
 /// `cargo xtask test`.
 pub fn run(options: &Options) -> Result<ExitCode> {
