@@ -14,6 +14,7 @@ mod owner;
 #[cfg(test)]
 mod specimen;
 mod state;
+mod veth;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -27,6 +28,7 @@ static PLUGINS: &[&dyn Plugin] = &[
     &main_plugins::bridge::Bridge,
     &ipam::host_local::HostLocal,
     &main_plugins::loopback::Loopback,
+    &main_plugins::ptp::Ptp,
     &meta::tuning::Tuning,
 ];
 

@@ -5,6 +5,7 @@
 
 use std::fmt::Write;
 
+use fairlead_kernel::Mac;
 use sha2::{Digest, Sha512};
 
 /// Longest text that both an nf_tables comment (128) and `IFLA_IFALIAS` (255) take.
@@ -12,7 +13,12 @@ const LIMIT: usize = 128;
 
 /// The text of an attachment.
 pub fn text(network: &str, container_id: &str, ifname: &str) -> String {
-    let mut text = format!("{}, net: {network}, if: {ifname}, id: {container_id}", mark(network, container_id, ifname));
+    text_of(&mark(network, container_id, ifname), network, container_id, ifname)
+}
+
+/// [`text`] of an attachment whose digits are known already.
+pub fn text_of(mark: &str, network: &str, container_id: &str, ifname: &str) -> String {
+    let mut text = format!("{mark}, net: {network}, if: {ifname}, id: {container_id}");
     let mut end = text.len().min(LIMIT);
     while !text.is_char_boundary(end) {
         end -= 1;
@@ -36,8 +42,16 @@ pub const NAMES: u32 = 10;
 
 /// The names of the host's end, `veth` and eight hex digits as the reference's, but derived instead of drawn: DEL finds the
 /// end also if ADD was killed before it could write the alias.
-pub fn host_ends(mark: &str) -> impl Iterator<Item = String> {
+pub fn host_ends(mark: &str) -> impl Iterator<Item = String> + use<'_> {
     (0..NAMES).map(move |attempt| format!("veth{}", &digits(&format!("{mark} {attempt}"))[..8]))
+}
+
+/// The hardware address of the host's end of this name in this network; derived, so that GC knows an end of the network
+/// whose ADD was killed before it could write the alias.
+pub fn host_mac(network: &str, name: &str) -> Mac {
+    let [a, b, c, d, e, f, ..] = digest(&format!("{network} {name}"));
+    // A station's own, locally administered (IEEE 802, 8.2).
+    Mac([a & !0x01 | 0x02, b, c, d, e, f])
 }
 
 /// Whether a text found in the kernel is this attachment's.
@@ -54,11 +68,16 @@ pub fn mark_in<'a>(found: &'a str, network_mark: &str) -> Option<&'a str> {
 
 /// The first 16 hex digits of the SHA-512.
 fn digits(text: &str) -> String {
-    Sha512::digest(text).iter().take(8).fold(String::new(), |mut all, byte| {
+    digest(text).iter().fold(String::new(), |mut all, byte| {
         // Writing to a String cannot fail.
         let _ = write!(all, "{byte:02x}");
         all
     })
+}
+
+fn digest(text: &str) -> [u8; 8] {
+    let digest = Sha512::digest(text);
+    std::array::from_fn(|at| digest[at])
 }
 
 #[cfg(test)]
@@ -76,6 +95,14 @@ mod tests {
         let names = |id: &str| host_ends(&mark("unit-test", id, "eth0")).collect::<Vec<_>>();
         assert_eq!(names("one"), names("one"));
         assert!(names("one").iter().all(|name| name.len() == 12 && !names("two").contains(name)));
+    }
+
+    #[test]
+    fn the_address_of_a_host_end_tells_its_network() {
+        let mac = host_mac("unit-test", "veth01234567");
+        assert_eq!(mac, host_mac("unit-test", "veth01234567"));
+        assert!(mac.is_unicast() && mac.0[0] & 2 == 2);
+        assert!(mac != host_mac("other", "veth01234567") && mac != host_mac("unit-test", "veth01234568"));
     }
 
     #[test]

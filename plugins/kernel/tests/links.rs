@@ -42,8 +42,8 @@ impl World {
     fn connect(&mut self, host: &str, pod: &str) -> fairlead_kernel::Result<()> {
         let here = VethEnd { name: host.into(), mac: None, mtu: Some(1400), up: true };
         let there = VethEnd { name: pod.into(), mac: Some(MAC), mtu: Some(1400), up: false };
-        let pair = VethPair { here, master: Some(self.bridge), there, netns: &self.netns };
-        link::create_veth(&mut self.host, &pair)
+        let pair = VethPair { here, master: Some(self.bridge), there, netns: Some(&self.netns) };
+        link::create_veth(&mut self.host, &pair).map(drop)
     }
 
     /// What `ip` says in the container.

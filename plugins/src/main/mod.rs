@@ -1,3 +1,4 @@
 //! Plugins that make interfaces.
 pub mod bridge;
 pub mod loopback;
+pub mod ptp;

@@ -3,8 +3,8 @@
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
-    BridgePortState, InfoBridgePort, InfoKind, InfoPortData, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo,
-    LinkMessage, Prop, State,
+    BridgePortState, InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoPortData, LinkAttribute, LinkExtentMask,
+    LinkFlags, LinkInfo, LinkMessage, Prop, State,
 };
 
 use crate::error::{Cause, Error, Result};
@@ -43,6 +43,8 @@ pub struct Link {
     pub alias: Option<String>,
     /// Settings as a bridge port.
     pub port: Option<Port>,
+    /// Of a bridge: whether it keeps VLANs apart. `None`: no bridge, or a kernel without `CONFIG_BRIDGE_VLAN_FILTERING`.
+    pub filters_vlans: Option<bool>,
 }
 
 /// A link as a port of its bridge.
@@ -83,6 +85,7 @@ impl Link {
             peer_namespace: None,
             alias: None,
             port: None,
+            filters_vlans: None,
         };
         for attribute in message.attributes {
             match attribute {
@@ -99,6 +102,7 @@ impl Link {
                     for info in infos {
                         match info {
                             LinkInfo::Kind(kind) => link.kind = Some(kind_name(&kind)),
+                            LinkInfo::Data(InfoData::Bridge(data)) => link.filters_vlans = filters_vlans(&data),
                             LinkInfo::PortData(InfoPortData::BridgePort(data)) => link.port = Some(port(&data)),
                             _ => {}
                         }
@@ -116,6 +120,13 @@ fn kind_name(kind: &InfoKind) -> String {
         InfoKind::Other(name) => name.clone(),
         known => known.to_string(),
     }
+}
+
+fn filters_vlans(data: &[InfoBridge]) -> Option<bool> {
+    data.iter().find_map(|attribute| match attribute {
+        InfoBridge::VlanFiltering(on) => Some(*on),
+        _ => None,
+    })
 }
 
 fn port(data: &[InfoBridgePort]) -> Port {

@@ -88,6 +88,16 @@ pub fn set_alias_and_port(socket: &mut Socket, index: u32, alias: &str, settings
     send(socket, "set alias and bridge port of link", message)
 }
 
+/// Alias and administrative state in one message.
+pub fn set_alias_and_state(socket: &mut Socket, index: u32, alias: &str, up: bool) -> Result<()> {
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    message.header.change_mask = LinkFlags::Up;
+    message.header.flags.set(LinkFlags::Up, up);
+    message.attributes.push(LinkAttribute::IfAlias(alias.to_owned()));
+    send(socket, "set alias and state of link", message)
+}
+
 fn port_info(settings: PortSettings) -> LinkAttribute {
     LinkAttribute::LinkInfo(vec![
         LinkInfo::PortKind(InfoPortKind::Bridge),

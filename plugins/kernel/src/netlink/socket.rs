@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd};
 
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkDeserializable,
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_ECHO, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkDeserializable,
     NetlinkHeader, NetlinkMessage,
 };
 use netlink_packet_route::RouteNetlinkMessage;
@@ -42,6 +42,22 @@ impl Socket {
     pub fn execute(&mut self, message: RouteNetlinkMessage, flags: u16) -> std::result::Result<(), Cause> {
         let sequence = self.send(message, NLM_F_ACK | flags)?;
         self.transport.collect(sequence, Answers::Acknowledged, |_| Ok(())).map(drop)
+    }
+
+    /// [`Socket::execute`] that asks for what became of it: the object as it is after the change, where the kernel echoes
+    /// requests of this kind (`NLM_F_ECHO`; links since 6.2). It is made, if there is no error, with an echo or without.
+    pub fn execute_echoed(
+        &mut self,
+        message: RouteNetlinkMessage,
+        flags: u16,
+    ) -> std::result::Result<Option<RouteNetlinkMessage>, Cause> {
+        let sequence = self.send(message, NLM_F_ACK | NLM_F_ECHO | flags)?;
+        let mut echo = None;
+        self.transport.collect(sequence, Answers::Acknowledged, |frame| {
+            echo = Some(parse(frame)?);
+            Ok(())
+        })?;
+        Ok(echo)
     }
 
     /// Sends a request with one answer (`RTM_GETLINK` of one link, `RTM_GETROUTE` of one destination).

@@ -4,7 +4,9 @@ use fairlead_kernel::Mac;
 use fairlead_protocol::args::Args;
 use fairlead_protocol::{CniError, Code, Dns, Request};
 use serde::Deserialize;
-use serde_json::Value;
+
+use super::vlan::{TrunkKeys, Vlans};
+use crate::veth::keys::{self, DnsKeys};
 
 /// A network of this plugin, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +29,10 @@ pub struct Config {
     pub promiscuous: bool,
     /// Isolated ports do not hear each other.
     pub isolated: bool,
+    /// What the port is a member of.
+    pub vlans: Vlans,
+    /// Frames that do not come from the container's own hardware address are dropped.
+    pub spoof_check: bool,
     /// IPv6 duplicate address detection in the container.
     pub dad: bool,
     /// The container's end stays down.
@@ -55,20 +61,11 @@ struct Keys {
     enabledad: bool,
     disable_container_interface: bool,
     vlan: i64,
-    vlan_trunk: Vec<Value>,
+    vlan_trunk: Option<Vec<Option<TrunkKeys>>>,
+    preserve_default_vlan: bool,
     macspoofchk: bool,
     dns: DnsKeys,
     args: ArgsKey,
-}
-
-/// Each member apart, because an empty list is something else than none.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct DnsKeys {
-    nameservers: Option<Vec<String>>,
-    domain: String,
-    search: Option<Vec<String>>,
-    options: Option<Vec<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -84,73 +81,76 @@ struct CniArgs {
 }
 
 impl Config {
-    /// Reads and checks the configuration of a request. Errors: code 6 and 7; code 2 for what is not built yet.
-    pub fn parse(request: &Request) -> Result<Config, CniError> {
+    /// Reads and checks the configuration of a request. Errors: code 6 and 7; code 4 for `CNI_ARGS`.
+    pub fn load(request: &Request) -> Result<Config, CniError> {
         let keys: Keys = request.config()?;
-        refuse_unsupported(&keys)?;
         if keys.hairpin_mode && keys.promisc_mode {
             return Err(CniError::config("cannot set hairpin mode and promiscuous mode at the same time"));
         }
+        let vlans = Vlans::new(keys.vlan, keys.vlan_trunk.as_deref(), keys.preserve_default_vlan)?;
         let ipam = request.ipam_type()?;
         if keys.disable_container_interface && !ipam.is_empty() {
             return Err(CniError::config("cannot use IPAM when DisableContainerInterface flag is set"));
         }
-        if let Some(backend) = keys.ip_masq_backend.as_deref()
-            && !["", "iptables", "nftables"].contains(&backend)
-        {
-            return Err(CniError::config(format!("unknown ipmasq backend {backend:?}")));
-        }
-        let bridge = if keys.bridge.is_empty() { "cni0".to_owned() } else { keys.bridge };
-        if bridge.len() > 15 || bridge.contains(['/', ':']) || bridge.contains(char::is_whitespace) {
-            return Err(CniError::config(format!(
-                "bridge {bridge:?} is no interface name: at most 15 bytes, no slash, colon or blank"
-            )));
-        }
-        let mtu = u32::try_from(keys.mtu)
-            .map_err(|_| CniError::config(format!("invalid MTU {}: it is a number of bytes", keys.mtu)))?;
-        Ok(Config {
-            bridge,
+        keys::masquerade_backend(keys.ip_masq_backend.as_deref())?;
+        let config = Config {
+            bridge: if keys.bridge.is_empty() { "cni0".to_owned() } else { keys.bridge },
             is_gateway: keys.is_gateway || keys.is_default_gateway,
             is_default_gateway: keys.is_default_gateway,
             force_address: keys.force_address,
             ip_masq: keys.ip_masq,
-            mtu: (mtu > 0).then_some(mtu),
+            mtu: keys::mtu(keys.mtu)?,
             hairpin: keys.hairpin_mode,
             promiscuous: keys.promisc_mode,
             isolated: keys.port_isolation,
+            vlans,
+            spoof_check: keys.macspoofchk,
             dad: keys.enabledad,
             container_end_down: keys.disable_container_interface,
             mac: mac(request, &keys.args.cni.mac)?,
             ipam,
             dns: keys.dns.given(),
-        })
+        };
+        config.check_names()?;
+        Ok(config)
+    }
+
+    /// The link that has the gateway's addresses: the bridge, or a helper in its VLAN.
+    pub fn gateway_name(&self) -> String {
+        gateway_name(&self.bridge, self.vlans.native.filter(|_| self.is_gateway).map(i64::from))
+    }
+
+    fn check_names(&self) -> Result<(), CniError> {
+        for name in [&self.bridge, &self.gateway_name()] {
+            if name.len() > 15
+                || name == "."
+                || name == ".."
+                || name.contains(['/', ':'])
+                || name.contains(char::is_whitespace)
+            {
+                let text = format!("bridge {name:?} is no interface name: at most 15 bytes, no slash, colon or blank");
+                return Err(CniError::config(text));
+            }
+        }
+        Ok(())
     }
 }
 
-impl DnsKeys {
-    fn given(self) -> Option<Dns> {
-        let said =
-            self.nameservers.is_some() || !self.domain.is_empty() || self.search.is_some() || self.options.is_some();
-        said.then(|| Dns {
-            nameservers: self.nameservers.unwrap_or_default(),
-            domain: self.domain,
-            search: self.search.unwrap_or_default(),
-            options: self.options.unwrap_or_default(),
-        })
+/// The name of the link that has the gateway's addresses, asked of a configuration that may be wrong in everything else.
+pub fn gateway_of(request: &Request) -> Option<String> {
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Keys {
+        bridge: String,
+        vlan: i64,
     }
+    let Keys { bridge, vlan } = request.config().ok()?;
+    let bridge = if bridge.is_empty() { "cni0" } else { &bridge };
+    (vlan != 0).then(|| gateway_name(bridge, Some(vlan)))
 }
 
-/// A field that is not built must not look as if it worked.
-fn refuse_unsupported(keys: &Keys) -> Result<(), CniError> {
-    let field = match keys {
-        Keys { vlan, .. } if *vlan != 0 => format!("vlan = {vlan}"),
-        Keys { vlan_trunk, .. } if !vlan_trunk.is_empty() => "vlanTrunk".to_owned(),
-        Keys { macspoofchk: true, .. } => "macspoofchk = true".to_owned(),
-        _ => return Ok(()),
-    };
-    let text =
-        format!("bridge: {field} is not supported by this version of fairlead-cni: remove it from the configuration");
-    Err(CniError::new(Code::UnsupportedField, text))
+fn gateway_name(bridge: &str, vlan: Option<i64>) -> String {
+    vlan.map_or_else(|| bridge.to_owned(), |vlan| format!("{bridge}.{vlan}"))
 }
 
 /// `CNI_ARGS`, then `args.cni.mac`, then the capability: the last that says one wins.
