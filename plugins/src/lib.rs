@@ -6,7 +6,10 @@
 mod cnitool;
 mod container;
 mod doors;
+mod install;
+mod interrupt;
 mod ipam;
+mod leases;
 #[path = "main/mod.rs"]
 mod main_plugins;
 mod meta;
@@ -14,6 +17,7 @@ mod owner;
 #[cfg(test)]
 mod specimen;
 mod state;
+mod trial;
 mod veth;
 
 use std::ffi::OsString;
@@ -36,6 +40,8 @@ const HELP: &str = "\
 fairlead-cni: CNI plugins and cnitool in one binary. It is what it is called: link it under a name and call that.
 
   fairlead-cni NAME [ARGUMENTS]    as if it were called NAME
+  fairlead-cni install --to DIR    put it under all of its names into DIR (`install --help` says more)
+  fairlead-cni lint CONFLIST...    what is wrong with a network configuration, as `cnitool lint`
   fairlead-cni --help | --version
 ";
 
@@ -56,6 +62,8 @@ pub fn main() -> ExitCode {
             Version::ALL[0],
             Version::NEWEST
         )),
+        Some("install") => install::main(arguments, &all_names()),
+        Some("lint") => cnitool::main(std::iter::once("lint".into()).chain(arguments)),
         // A runtime that takes the binary itself for a plugin gets an answer too.
         word => be(word.unwrap_or(&name), arguments),
     }
@@ -74,17 +82,27 @@ fn be(name: &str, arguments: impl Iterator<Item = OsString>) -> ExitCode {
 }
 
 fn names() -> String {
-    PLUGINS.iter().map(|plugin| plugin.name()).chain(["cnitool"]).collect::<Vec<_>>().join(", ")
+    all_names().join(", ")
+}
+
+fn all_names() -> Vec<&'static str> {
+    PLUGINS.iter().map(|plugin| plugin.name()).chain(["cnitool"]).collect()
 }
 
 /// Neither plugin nor tool: say what there is, to people on stderr and to runtimes on stdout.
 fn unknown(name: &str) -> ExitCode {
     let known = names();
-    eprintln!("{name:?} is no plugin of this binary: link it under one of these names and call that: {known}");
+    complain(format_args!("{name:?} is no plugin of this binary: link it under one of these names and call that: {known}"));
     let error = CniError::new(Code::InvalidEnvironment, format!("unknown plugin {name:?}"));
     let details = format!("this binary is {known}, by the name it is called by");
     tell(&error.with_details(details).to_json(Version::NEWEST));
     ExitCode::FAILURE
+}
+
+/// Writes a line to stderr, for people. Unlike `eprintln!` it does not panic when nobody reads it.
+fn complain(text: impl std::fmt::Display) {
+    // There is nobody left to tell that nobody is left to tell.
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
 /// Writes to stdout. A reader that has gone away is not a reason to panic.
@@ -97,6 +115,8 @@ fn tell(text: &str) -> ExitCode {
 }
 
 fn run(plugin: &dyn Plugin) -> ExitCode {
+    // A runtime that is told to stop must not leave half an attachment, or half an answer.
+    interrupt::hold_back();
     let mut io = Io {
         env: &|name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned()),
         stdin: &mut std::io::stdin().lock(),

@@ -24,6 +24,7 @@ pub mod netns;
 pub mod nft;
 pub mod route;
 pub mod sysctl;
+pub mod terminal;
 pub mod vlan;
 pub mod vxlan;
 

@@ -131,11 +131,17 @@ impl<'a> Cache<'a> {
     /// Every attachment of a network, in the order of the files' names. Names of files are ambiguous (`-` may be in
     /// all three parts), so their contents decide; those that are no entries are left alone.
     pub fn attachments(&self, network: &str) -> Result<Vec<Attachment>, CniError> {
+        let (entries, _) = self.entries()?;
+        Ok(entries.into_iter().filter(|entry| entry.network == network).map(|entry| entry.attachment).collect())
+    }
+
+    /// Everything that is kept, in the order of the files' names, and a line for each file that cannot be read.
+    pub fn entries(&self) -> Result<(Vec<Found>, Vec<String>), CniError> {
         let failed = |error: std::io::Error| {
             CniError::new(Code::Io, format!("cannot list the attachments in {}: {error}", self.directory.display()))
         };
         let entries = match std::fs::read_dir(self.directory) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Default::default()),
             entries => entries.map_err(failed)?,
         };
         let mut files = Vec::new();
@@ -143,13 +149,37 @@ impl<'a> Cache<'a> {
             files.push(entry.map_err(failed)?.path());
         }
         files.sort();
-        let entries = files.iter().filter_map(|file| {
-            let value = gojson::parse(&std::fs::read(file).ok()?).ok()?;
-            gojson::decode::<Entry>(&value).ok()
-        });
-        let ours = entries.filter(|e| e.kind == KIND && e.network_name == network && !e.if_name.is_empty());
-        Ok(ours.map(Entry::into_attachment).collect())
+        let (mut found, mut troubles) = (Vec::new(), Vec::new());
+        // What begins with a dot is being written.
+        for file in files.iter().filter(|file| !container_file_name(file).starts_with('.')) {
+            match read_entry(file) {
+                Ok(entry) => found.extend(entry),
+                Err(reason) => troubles.push(format!("{}: {reason}", file.display())),
+            }
+        }
+        Ok((found, troubles))
     }
+}
+
+/// An attachment that is kept.
+pub struct Found {
+    pub network: String,
+    pub attachment: Attachment,
+    /// The network configuration list of its ADD.
+    pub config: Vec<u8>,
+    pub result: Option<Value>,
+}
+
+/// Reads one file. `None`: it is something else than an entry.
+fn read_entry(file: &Path) -> Result<Option<Found>, String> {
+    let value = gojson::parse(&std::fs::read(file).map_err(|error| error.to_string())?)?;
+    let Ok(mut entry) = gojson::decode::<Entry>(&value) else { return Ok(None) };
+    if entry.kind != KIND || entry.if_name.is_empty() {
+        return Ok(None);
+    }
+    let config = STANDARD.decode(&entry.config).unwrap_or_default();
+    let (network, result) = (std::mem::take(&mut entry.network_name), entry.result.take());
+    Ok(Some(Found { network, attachment: entry.into_attachment(), config, result }))
 }
 
 impl Entry {

@@ -7,12 +7,18 @@ use fairlead_protocol::{CniError, Code, check_interface_name, gojson};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha512};
 
+use super::options;
+
 /// What one start of the program is for.
 #[derive(Debug)]
 pub enum Asked {
     Help,
     Version,
     Call(Call),
+    /// With the directory of network configurations.
+    List(options::List, PathBuf),
+    /// With `CNI_PATH`.
+    Lint(options::Lint, String),
 }
 
 /// One verb on one network.
@@ -70,26 +76,40 @@ pub fn parse(
         Some("--version" | "-V" | "version") => return Ok(Asked::Version),
         _ => {}
     }
-    let (verb, network, netns) = words(&arguments)?;
     let read = |name: &str| variable(name).map(|value| text(name, &value)).transpose();
+    let config_directory = read("NETCONFPATH")?.filter(|d| !d.is_empty()).unwrap_or("/etc/cni/net.d".into()).into();
+    let path = read("CNI_PATH")?.unwrap_or_default();
+    match arguments.split_first() {
+        Some((word, rest)) if word == "list" => return Ok(Asked::List(options::list(rest)?, config_directory)),
+        Some((word, rest)) if word == "lint" => return Ok(Asked::Lint(options::lint(rest)?, path)),
+        _ => {}
+    }
+    let (arguments, ifname) = without_ifname(arguments)?;
+    let (verb, network, netns) = words(&arguments)?;
     let attachment = match netns {
-        Some(netns) => Some(attachment(netns, &read, here)?),
+        Some(netns) => Some(attachment(netns, ifname, &read, here)?),
         None => None,
     };
-    Ok(Asked::Call(Call {
-        verb,
-        network: network.to_owned(),
-        attachment,
-        config_directory: read("NETCONFPATH")?.filter(|d| !d.is_empty()).unwrap_or("/etc/cni/net.d".into()).into(),
-        path: read("CNI_PATH")?.unwrap_or_default(),
-    }))
+    Ok(Asked::Call(Call { verb, network: network.to_owned(), attachment, config_directory, path }))
+}
+
+/// `-i NAME`, which newer reference tools have beside `CNI_IFNAME`, taken out of the words.
+fn without_ifname(mut words: Vec<String>) -> Result<(Vec<String>, Option<String>), CniError> {
+    let Some(at) = words.iter().position(|word| word == "-i" || word.starts_with("-i=")) else {
+        return Ok((words, None));
+    };
+    let option = words.remove(at);
+    let inline = option.strip_prefix("-i=").map(str::to_owned);
+    let name = inline.or_else(|| (at < words.len()).then(|| words.remove(at)));
+    let name = name.ok_or_else(|| CniError::new(Code::InvalidEnvironment, "-i needs the name of an interface"))?;
+    Ok((words, Some(name)))
 }
 
 /// Verb, network, and the namespace for the verbs that have one.
 fn words(arguments: &[String]) -> Result<(Verb, &str, Option<&str>), CniError> {
     let usage = |what: String| {
         Err(CniError::new(Code::InvalidEnvironment, what)
-            .with_details("usage: cnitool add|check|del|gc|status NET NETNS (`cnitool --help` says more)"))
+            .with_details("usage: cnitool add|check|del|gc|status NET NETNS, list, lint (`cnitool --help` says more)"))
     };
     let Some(word) = arguments.first() else { return usage("a verb is missing".into()) };
     let Some((_, verb)) = VERBS.iter().find(|(name, _)| name == word) else {
@@ -112,10 +132,14 @@ fn words(arguments: &[String]) -> Result<(Verb, &str, Option<&str>), CniError> {
 
 fn attachment(
     netns: &str,
+    ifname: Option<String>,
     read: &dyn Fn(&str) -> Result<Option<String>, CniError>,
     here: &Path,
 ) -> Result<Attachment, CniError> {
-    let ifname = read("CNI_IFNAME")?.unwrap_or("eth0".into());
+    let ifname = match ifname {
+        Some(ifname) => ifname,
+        None => read("CNI_IFNAME")?.unwrap_or("eth0".into()),
+    };
     if ifname.is_empty() {
         let text = "CNI_IFNAME: interface name is empty";
         return Err(CniError::new(Code::InvalidEnvironment, text).with_details("unset it for eth0"));

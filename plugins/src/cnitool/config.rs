@@ -54,6 +54,14 @@ fn append_plugins(list: &mut NetworkList, directory: &Path) -> Result<(), CniErr
     Ok(())
 }
 
+/// The configurations of a directory, lists first, in the order in which they are looked through.
+/// Errors: the directory cannot be listed.
+pub fn configurations(directory: &Path) -> Result<Vec<PathBuf>, CniError> {
+    let files = files(directory)?;
+    let kinds: [&[&str]; 2] = [&["conflist"], &["conf", "json"]];
+    Ok(kinds.into_iter().flat_map(|kind| with_extension(&files, kind)).cloned().collect())
+}
+
 /// Everything in a directory but directories, sorted; a missing directory is an empty one.
 fn files(directory: &Path) -> Result<Vec<PathBuf>, CniError> {
     let failed = |error: std::io::Error| {

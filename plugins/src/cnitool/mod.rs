@@ -2,13 +2,16 @@
 //! what they answered, with the words, variables and files of the reference's `cnitool` 1.3.0, so that either can
 //! remove what the other made.
 //!
-//! No option parser: this file is read and started for every pod of the demo and the benchmarks, and has three words to
-//! understand.
+//! Besides, `list` shows what is attached and `lint` explains a configuration. No option parser: this program is started
+//! for every pod of the demo and the benchmarks, and has few words to understand.
 
 mod cache;
 mod call;
 mod config;
 mod exec;
+mod lint;
+mod list;
+mod options;
 mod request;
 mod verbs;
 
@@ -19,6 +22,7 @@ use std::process::ExitCode;
 
 use fairlead_protocol::{CniError, Version};
 
+use crate::interrupt::Interrupts;
 use call::{Asked, Call, Verb};
 use verbs::Runtime;
 
@@ -30,19 +34,23 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         .map_err(|error| CniError::internal(format!("cannot tell the current directory: {error}")))
         .and_then(|here| call::parse(arguments, &|name| std::env::var_os(name), &here));
     let outcome = asked.and_then(|asked| match asked {
-        Asked::Help => print(HELP),
+        Asked::Help => print(HELP).map(|()| true),
         Asked::Version => print(&format!(
             "cnitool {} (Fairlead), CNI {} to {}\n",
             env!("CARGO_PKG_VERSION"),
             Version::ALL[0],
             Version::NEWEST
-        )),
-        Asked::Call(call) => serve(&call),
+        ))
+        .map(|()| true),
+        Asked::Call(call) => serve(&call).map(|()| true),
+        Asked::List(list, config_directory) => list::run(&list, &config_directory).map(|()| true),
+        Asked::Lint(asked, path) => lint::run(&asked.files, asked.as_json, &lint::Machine::look(&path)),
     });
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("{error}");
+            crate::complain(error);
             ExitCode::FAILURE
         }
     }
@@ -50,7 +58,10 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
 
 fn serve(call: &Call) -> Result<(), CniError> {
     let list = config::load(&call.config_directory, &call.network)?;
-    let runtime = Runtime { path: &call.path, cache: cache::Cache::new(Path::new(cache::DIRECTORY)) };
+    // A chain that was begun is finished, or taken back: half of one is nobody's.
+    let interrupts = Interrupts::listen();
+    let cache = cache::Cache::new(Path::new(cache::DIRECTORY));
+    let runtime = Runtime { path: &call.path, cache, interrupted: &|| interrupts.came() };
     let attachment = || call.attachment.as_ref().ok_or_else(|| CniError::internal("this verb needs a namespace"));
     match call.verb {
         Verb::Add => runtime.add(&list, attachment()?).and_then(|result| print(&result)),

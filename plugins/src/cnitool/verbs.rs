@@ -13,6 +13,8 @@ pub struct Runtime<'a> {
     /// `CNI_PATH`.
     pub path: &'a str,
     pub cache: Cache<'a>,
+    /// The name of a signal that wants us to end, if one came.
+    pub interrupted: &'a dyn Fn() -> Option<&'static str>,
 }
 
 impl Runtime<'_> {
@@ -27,18 +29,38 @@ impl Runtime<'_> {
             let prev_result = last.as_ref().map(|(result, version)| result.to_value(*version)).transpose()?;
             let added = self.add_one(list, plugin, prev_result, attachment);
             last = Some(added.map_err(|error| self.explain_failed_add(list, plugin, attachment, error))?);
+            if let Some(signal) = (self.interrupted)() {
+                let so_far = last.as_ref().and_then(|(result, version)| result.to_value(*version).ok());
+                return Err(self.take_back(
+                    list,
+                    attachment,
+                    so_far,
+                    CniError::internal(format!("stopped by {signal}")),
+                ));
+            }
         }
         let (result, version) =
             last.ok_or_else(|| CniError::config(format!("network {:?} has no plugins", list.name)))?;
         let text = result.to_json(version)?;
-        self.cache.keep(list, attachment, result.to_value(version)?).map_err(|error| {
-            // Every plugin made its part just now, so it is ours to remove; without the file nobody would know of it.
-            match self.del_chain(list, attachment, result.to_value(version).ok()) {
-                Ok(()) => error.with_details("the attachment was removed again"),
-                Err(undo) => error.with_details(format!("and the attachment could not be removed again: {undo}")),
-            }
-        })?;
+        self.cache
+            .keep(list, attachment, result.to_value(version)?)
+            .map_err(|error| self.take_back(list, attachment, result.to_value(version).ok(), error))?;
         Ok(text)
+    }
+
+    /// Every plugin so far made its part just now, so it is ours to remove; without a file in the cache nobody would know
+    /// of it.
+    fn take_back(
+        &self,
+        list: &NetworkList,
+        attachment: &Attachment,
+        result: Option<Value>,
+        error: CniError,
+    ) -> CniError {
+        match self.del_chain(list, attachment, result) {
+            Ok(()) => error.with_details("the attachment was removed again"),
+            Err(undo) => error.with_details(format!("and the attachment could not be removed again: {undo}")),
+        }
     }
 
     fn add_one(
@@ -83,7 +105,7 @@ impl Runtime<'_> {
             return Err(CniError::new(Code::IncompatibleVersion, text));
         }
         if list.disable_check {
-            eprintln!("network {:?} has disableCheck: nothing was checked", list.name);
+            crate::complain(format_args!("network {:?} has disableCheck: nothing was checked", list.name));
             return Ok(());
         }
         let result = self.cache.result(list, attachment)?;
@@ -99,7 +121,7 @@ impl Runtime<'_> {
     pub fn del(&self, list: &NetworkList, attachment: &Attachment) -> Result<(), CniError> {
         let result = if list.is_at_least(Version::V0_4_0)? {
             self.cache.result(list, attachment).unwrap_or_else(|error| {
-                eprintln!("{error}; going on without it");
+                crate::complain(format_args!("{error}; going on without it"));
                 None
             })
         } else {
@@ -121,7 +143,7 @@ impl Runtime<'_> {
     /// Removes every attachment that is kept, then tells every plugin to clean up. Errors: all of them, a line each.
     pub fn gc(&self, list: &NetworkList) -> Result<(), CniError> {
         if list.disable_gc {
-            eprintln!("network {:?} has disableGC: nothing was removed", list.name);
+            crate::complain(format_args!("network {:?} has disableGC: nothing was removed", list.name));
             return Ok(());
         }
         let mut errors = Vec::new();
@@ -145,10 +167,10 @@ impl Runtime<'_> {
     /// Asks every plugin. Errors: the first plugin's.
     pub fn status(&self, list: &NetworkList) -> Result<(), CniError> {
         if !list.is_at_least(Version::V1_1_0)? {
-            eprintln!(
+            crate::complain(format_args!(
                 "network {:?} has version {:?}, and STATUS came with 1.1.0: nobody was asked",
                 list.name, list.version
-            );
+            ));
             return Ok(());
         }
         for plugin in &list.plugins {

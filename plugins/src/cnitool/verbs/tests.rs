@@ -56,7 +56,7 @@ impl Stage {
 
     fn with<T>(&self, act: impl FnOnce(&Runtime<'_>) -> T) -> T {
         let results = self.file("results");
-        act(&Runtime { path: self.place.path().to_str().unwrap(), cache: Cache::new(&results) })
+        act(&Runtime { path: self.place.path().to_str().unwrap(), cache: Cache::new(&results), interrupted: &|| None })
     }
 }
 
@@ -197,7 +197,7 @@ fn a_plugin_that_is_not_there_is_named() {
         "{error}"
     );
     let results = stage.file("results");
-    let runtime = Runtime { path: "", cache: Cache::new(&results) };
+    let runtime = Runtime { path: "", cache: Cache::new(&results), interrupted: &|| None };
     let error = runtime.add(&list, &attachment()).unwrap_err().to_string();
     assert!(error.contains("no paths provided; set CNI_PATH"), "{error}");
 }

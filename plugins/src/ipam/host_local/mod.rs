@@ -1,7 +1,7 @@
 //! `host-local`: addresses from ranges, written down in a directory of the node.
 
 mod allocate;
-mod config;
+pub(crate) mod config;
 mod range;
 mod resolv_conf;
 mod store;
