@@ -7,6 +7,7 @@
 //! Only what Fairlead needs is spoken. Encoders of our own: the generated bindings there are would add a crate of every
 //! netlink family for the dozen attributes below.
 
+mod admission;
 pub(crate) mod attributes;
 mod expression;
 mod forwards;
@@ -20,6 +21,7 @@ mod spoof;
 mod table;
 mod transaction;
 
+pub use admission::{Admission, Hint, Isolation};
 pub use attributes::COMMENT_MAX;
 pub use expression::{Expressions, Load};
 pub use forwards::{ADDRESS_TYPES, Condition, Conditions, Forward, Forwarded, Group, Masquerade, Name, Removed, Term};

@@ -3,10 +3,10 @@
 use super::attributes::{Attributes, number_of, text_of};
 use super::rule::Rule;
 use super::set::{Element, Part, Set, key_of};
-use super::socket::{NLM_F_ACK, NLM_F_DUMP, Nftables, body};
-use super::table::{Family, Hook, Table};
+use super::socket::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, Nftables, body, message, operation_of};
+use super::table::{Family, Hook, Policy, Table};
 use super::transaction::kind;
-use crate::error::Cause;
+use crate::error::{Cause, Errno};
 use crate::netlink::{Answers, DUMP_ATTEMPTS, Frame, NLMSG_DONE, NLMSG_ERROR, Reply, attributes_of, frames};
 
 /// A chain of a table.
@@ -16,6 +16,8 @@ pub struct Chain {
     pub name: String,
     /// Hook and priority of a base chain.
     pub base: Option<(u32, i32)>,
+    /// What a base chain does with packets that no rule decides about.
+    pub policy: Option<Policy>,
     /// How many rules it has, and how many rules and elements lead to it.
     pub uses: u32,
 }
@@ -38,6 +40,63 @@ impl Nftables {
         match self.ask((operation, table.family), NLM_F_ACK, Answers::Acknowledged, &question.0, |_| Ok(())) {
             Ok(_) => Ok(true),
             Err(cause) if cause.is_not_found() => Ok(false),
+            Err(cause) => Err(cause),
+        }
+    }
+
+    /// Whether each of these tables, or chains in them, is there. One message, however many they are; a kernel without
+    /// nf_tables has none of them.
+    pub fn exist<const N: usize>(&mut self, all: [(Table, Option<&str>); N]) -> Result<[bool; N], Cause> {
+        let (mut bytes, mut there) = (Vec::new(), [None; N]);
+        let mut sequences = [0; N];
+        for ((table, chain), sequence) in all.iter().zip(&mut sequences) {
+            *sequence = self.transport.next_sequence();
+            let question = Attributes::default().text(1, table.name);
+            let (operation, question) = match chain {
+                None => (kind::GET_TABLE, question),
+                Some(chain) => (kind::GET_CHAIN, question.text(3, chain)),
+            };
+            // Unacknowledged: what is there is the answer.
+            message(
+                &mut bytes,
+                operation_of(operation),
+                NLM_F_REQUEST,
+                *sequence,
+                (table.family as u8, 0),
+                &question.0,
+            );
+        }
+        self.transport.send(&bytes)?;
+        while there.contains(&None) {
+            for frame in frames(self.transport.receive(true)?) {
+                let frame = frame?;
+                let Some(index) = sequences.iter().position(|sequence| *sequence == frame.sequence) else { continue };
+                there[index] = Some(match frame.kind {
+                    NLMSG_ERROR => match frame.acknowledgement() {
+                        // EINVAL is nfnetlink's word for a subsystem that it does not have.
+                        Err(cause) if cause.is_not_found() || cause.errno() == Some(Errno::EINVAL) => false,
+                        Err(cause) => return Err(cause),
+                        Ok(()) => true,
+                    },
+                    _ => true,
+                });
+            }
+        }
+        Ok(there.map(|there| there == Some(true)))
+    }
+
+    /// How many chains, sets, maps and other objects the table has; `None`: it is not there.
+    pub fn table_uses(&mut self, table: Table) -> Result<Option<u32>, Cause> {
+        let question = Attributes::default().text(1, table.name);
+        let (about, mut uses) = ((kind::GET_TABLE, table.family), None);
+        let asked = self.ask(about, NLM_F_ACK, Answers::Acknowledged, &question.0, |frame| {
+            let found = attributes_of(body(&frame)).find(|(kind, _)| *kind == 3);
+            uses = found.and_then(|(_, uses)| number_of(uses)).or(uses);
+            Ok(())
+        });
+        match asked {
+            Ok(_) => Ok(uses),
+            Err(cause) if cause.is_not_found() => Ok(None),
             Err(cause) => Err(cause),
         }
     }
@@ -153,7 +212,7 @@ fn elements_in(set: &Set, frame: &Frame<'_>) -> Vec<Element> {
 
 /// The chain in an `NFT_MSG_NEWCHAIN`, if it is the table's.
 fn chain_in(attributes: &[u8], table: &str) -> Option<Chain> {
-    let (mut chain, mut mine) = (Chain { name: String::new(), base: None, uses: 0 }, false);
+    let (mut chain, mut mine) = (Chain { name: String::new(), base: None, policy: None, uses: 0 }, false);
     for (kind, value) in attributes_of(attributes) {
         match kind {
             1 => mine = text_of(value) == table,
@@ -163,6 +222,13 @@ fn chain_in(attributes: &[u8], table: &str) -> Option<Chain> {
                 let hook = find(1).and_then(|(_, hook)| number_of(hook));
                 let priority = find(2).and_then(|(_, priority)| number_of(priority));
                 chain.base = hook.zip(priority.map(u32::cast_signed));
+            }
+            5 => {
+                chain.policy = match number_of(value) {
+                    Some(0) => Some(Policy::Drop),
+                    Some(1) => Some(Policy::Accept),
+                    _ => None,
+                }
             }
             6 => chain.uses = number_of(value).unwrap_or_default(),
             _ => {}

@@ -24,7 +24,7 @@ const NFGENMSG_LEN: usize = 4;
 /// The methods that take tables and sets give a [`Cause`]; the caller adds deed and object (`Error::new`).
 #[derive(Debug)]
 pub struct Nftables {
-    pub(super) transport: Transport,
+    pub(crate) transport: Transport,
     /// A dump was begun whose end was not read.
     pub(super) unread: bool,
 }
@@ -57,7 +57,7 @@ impl Nftables {
             last = self.transport.next_sequence();
             // Every error is told; success only of the last, which is enough to know that all were looked at.
             let ack = if index + 1 == transaction.operations.len() { NLM_F_ACK } else { 0 };
-            let (kind, flags) = (SUBSYSTEM << 8 | operation.kind, NLM_F_REQUEST | ack | operation.flags);
+            let (kind, flags) = (operation_of(operation.kind), NLM_F_REQUEST | ack | operation.flags);
             message(&mut batch, kind, flags, last, (operation.family as u8, 0), &operation.attributes.0);
         }
         let end = self.transport.next_sequence();
@@ -106,8 +106,7 @@ impl Nftables {
     ) -> std::result::Result<u32, Cause> {
         let sequence = self.transport.next_sequence();
         let mut bytes = Vec::new();
-        let kind = SUBSYSTEM << 8 | kind;
-        message(&mut bytes, kind, NLM_F_REQUEST | flags, sequence, (family as u8, 0), attributes);
+        message(&mut bytes, operation_of(kind), NLM_F_REQUEST | flags, sequence, (family as u8, 0), attributes);
         self.transport.send(&bytes)?;
         Ok(sequence)
     }
@@ -139,6 +138,11 @@ impl Nftables {
         }
         Ok(())
     }
+}
+
+/// `NFT_MSG_*` as the type of a netlink message.
+pub(super) fn operation_of(kind: u16) -> u16 {
+    SUBSYSTEM << 8 | kind
 }
 
 /// `nlmsghdr`, `nfgenmsg` (family, version 0, resource id in network order), attributes.

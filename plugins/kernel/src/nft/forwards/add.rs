@@ -25,7 +25,7 @@ impl Nftables {
         groups: &[Group],
         localnet: Option<&str>,
         owner: &str,
-        yields: impl Fn(&Forwarded) -> bool,
+        mut yields: impl FnMut(&Forwarded) -> bool,
     ) -> Result<Option<Forwarded>> {
         let groups: Vec<&Group> = groups.iter().filter(|group| !group.forwards.is_empty()).collect();
         let object = || {
@@ -49,7 +49,7 @@ impl Nftables {
                 _ if is_stale(&cause) => {}
                 _ => return Err(fail(cause)),
             }
-            missing = match self.what_is_missing_for(&groups, &yields).map_err(fail)? {
+            missing = match self.what_is_missing_for(&groups, &mut yields).map_err(fail)? {
                 Ok(missing) => missing,
                 Err(taken) => return Ok(Some(taken)),
             };
@@ -63,7 +63,7 @@ impl Nftables {
     fn what_is_missing_for(
         &mut self,
         groups: &[&Group],
-        yields: impl Fn(&Forwarded) -> bool,
+        mut yields: impl FnMut(&Forwarded) -> bool,
     ) -> std::result::Result<std::result::Result<Missing, Forwarded>, Cause> {
         let generation = self.generation()?;
         let mut missing = Missing { table: !self.exists(FORWARDS, None)?, ..Missing::default() };

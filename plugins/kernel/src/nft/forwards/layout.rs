@@ -195,6 +195,20 @@ pub(super) fn make_table() -> Transaction {
     [true, false].iter().fold(table, |all, v4| Space::general(*v4).make(all, &Conditions::default()))
 }
 
+/// A table that needs what ours needs of the kernel, and is gone at the transaction's end.
+pub(super) fn probe() -> Transaction {
+    const PROBE: Table = Table::new(Family::Inet, "fairlead_forwards_probe");
+    let asks = Expressions::default().destination_is_local();
+    let to = std::net::SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 1);
+    Transaction::default()
+        .ensure_table(PROBE)
+        .base_chain(PROBE, PREROUTING, Base::nat(Hook::Prerouting, AFTER_DSTNAT))
+        .append_rule(PROBE, PREROUTING, &asks.family(to.ip()).dnat(to))
+        .base_chain(PROBE, POSTROUTING, Base::nat(Hook::Postrouting, SRCNAT))
+        .append_rule(PROBE, POSTROUTING, &Expressions::default().masquerade())
+        .delete_table(PROBE)
+}
+
 /// The chains that mark a group's connections, the one that sets the bit last: those before lead to it.
 pub(super) fn marking_chains(group: &Group) -> Vec<String> {
     let bit = format!("mark-{}", group.bit);

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::layout::{EXPECTED, FORWARDS, Space, marking_chains};
+use super::layout::{EXPECTED, FORWARDS, Space, marking_chains, probe};
 use super::{Forward, Forwarded, Group};
 use crate::error::{Cause, Error, Result};
 use crate::nft::set::{Data, Element, Part, Set};
@@ -67,6 +67,12 @@ impl Nftables {
         }
         let lacking = EXPECTED.iter().filter(|(chain, wanted)| lacks(chain, *wanted));
         Ok(lacking.map(|(chain, _)| format!("chain {chain} of table inet {} lacks rules", FORWARDS.name)).collect())
+    }
+
+    /// Whether the kernel could forward: the table is made under another name and taken away in one transaction.
+    pub fn probe_forwards(&mut self) -> Result<()> {
+        let probed = self.commit(&probe());
+        probed.map_err(|cause| Error::new("make", "a table that translates addresses", cause))
     }
 
     /// Where forwards can be. The general spaces are always among them, first.

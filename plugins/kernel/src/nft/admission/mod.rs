@@ -1,0 +1,204 @@
+//! Admission: what pods send and what is answered to them passes the node, whatever else is forbidden there; and bridges that
+//! are shut to each other.
+//!
+//! The node's rules about forwarding are others': `iptables -P FORWARD DROP` is what docker says, and a packet that one base
+//! chain drops is gone, however many others accept it. So the acceptance has to stand in the very chain that would drop,
+//! `ip|ip6 filter FORWARD`, in a form that `iptables` lists, saves and restores truthfully. That form has no sets, and two
+//! rules for each pod, as the reference writes them, cost every packet a walk along all pods. Hence a mark:
+//!
+//! ```text
+//! table inet fairlead_firewall {
+//!     set pods4 { type ipv4_addr; elements = { 10.1.0.2 comment "…", … } }
+//!     set pods6 { type ipv6_addr; … }
+//!     set bridges { type ifname; elements = { "cni0", … } }
+//!     map within { type ifname . ifname : verdict; elements = { "cni0" . "cni0" : accept, … } }
+//!     map members { type ifname . ipv6_addr : verdict; elements = { "cni0" . ::ffff:10.1.0.2 comment "…" : accept, … } }
+//!     chain isolation {
+//!         type filter hook forward priority filter - 2; policy accept;
+//!         iifname . oifname vmap @within
+//!         iifname @bridges oifname @bridges drop
+//!     }
+//!     chain before {
+//!         type filter hook forward priority filter - 1; policy accept;
+//!         ip saddr @pods4 goto admitted
+//!         ip daddr @pods4 ct state established,related goto admitted
+//!         … the same for pods6
+//!     }
+//!     chain admitted { meta mark & 0xff000000 == 0 meta mark set meta mark | 0xfa000000 }
+//!     chain after {
+//!         type filter hook forward priority filter + 1; policy accept;
+//!         meta mark & 0xff000000 == 0xfa000000 meta mark set meta mark & 0x00ffffff
+//!     }
+//! }
+//! table ip|ip6 filter {
+//!     chain FORWARD { type filter hook forward priority filter; …; jump CNI-FORWARD, as the first when it is made; … }
+//!     chain CNI-FORWARD { jump CNI-ADMIN; meta mark & 0xff000000 == 0xfa000000 accept }
+//!     chain CNI-ADMIN { the administrator's own rules: what he drops or accepts here is decided }
+//! }
+//! table bridge fairlead_firewall {
+//!     set ports { type ifname; elements = { "veth1" comment "…", … } }
+//!     chain forward { type filter hook forward priority filter; iifname @ports meta protocol != arp drop; oifname @ports … }
+//! }
+//! ```
+//!
+//! **The mark** lives from just before `FORWARD` to just after it. Eight bits, and one value of them, because single bits are
+//! what others use (0x4000 and 0x8000 kube-proxy, 0x2000 portmap, 0x40000 tailscale); the upper eight, because the lower ones
+//! are what people write in policy routing. Whose packets carry something there already keeps it, and is not accepted by us.
+//!
+//! **Shut bridges** are those of the reference: what comes from a shut bridge does not go to another shut one, whatever the
+//! administrator's chain says. A strictly shut one (`isolated`) does not even forward between its own ports. That the
+//! reference can only say where br_netfilter shows bridged packets to iptables; the bridge table needs none of it. ARP stays,
+//! as there. No rule looks into `members`: it remembers for whom a bridge is shut, so that it opens with the last of them.
+//!
+//! Everything that grows is an element with its owner in the comment; the rules are always the same. A table goes with its
+//! last element, and of `ip|ip6 filter` what is empty of others' rules.
+
+mod drift;
+mod forward;
+mod remove;
+mod table;
+
+use std::net::IpAddr;
+
+use super::set::{Data, Element, Part};
+use super::socket::{Nftables, is_stale};
+use super::transaction::Transaction;
+use crate::error::{Cause, Errno, Error, Result};
+use forward::Form;
+use table::{BRIDGES, MEMBERS, PORTS, WITHIN, bare, member, name, pods_of, verdict_of};
+
+/// Name of the table, in the inet and the bridge family.
+const NAME: &str = "fairlead_firewall";
+/// Others may take away what we add to, or commit between our look and our commit; each time we look again.
+const ATTEMPTS: u32 = 100;
+
+/// What is to be admitted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admission {
+    /// Addresses of pods.
+    pub addresses: Vec<IpAddr>,
+    /// Whose they are; kept with each element, cut at 128 bytes.
+    pub owner: String,
+    /// The administrator's chain, which is asked first, of at most 28 bytes. `None`: nothing is written beside the rules of
+    /// iptables, somebody else sees to it that the addresses are let through.
+    pub admin_chain: Option<String>,
+    /// The bridge that is to be shut, if it is.
+    pub isolation: Option<Isolation>,
+}
+
+/// A bridge that is shut to other shut bridges.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Isolation {
+    /// Its name, at most 15 bytes.
+    pub bridge: String,
+    /// Nothing is forwarded between its own ports either.
+    pub strict: bool,
+    /// The pod's port, to which other ports are shut if `strict`. `None`: only what the node itself routes is shut.
+    pub port: Option<String>,
+}
+
+/// Where the elements of an owner are, if that is known.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Hint {
+    /// The addresses.
+    pub addresses: Vec<IpAddr>,
+    /// The bridge; `None`: unknown.
+    pub bridge: Option<String>,
+    /// The port; `None`: unknown.
+    pub port: Option<String>,
+}
+
+impl Nftables {
+    /// Admits: all of it, or nothing. Elements that somebody else owned before are this owner's from now on; rules that
+    /// somebody took away are there again, for everybody.
+    pub fn admit(&mut self, wanted: &Admission) -> Result<()> {
+        let fail = |cause| Error::new("admit", list(&wanted.addresses), cause);
+        let (mut form, mut asked_at, mut taken) = (Form::Iptables, None, false);
+        let mut last = None;
+        for _ in 0..ATTEMPTS {
+            let generation = self.generation().map_err(fail)?;
+            let laid = self.lay_tables(wanted).and_then(|laid| self.lay_chains(laid, wanted, form)).map_err(fail)?;
+            // Rules are made by one at a time; elements are everybody's own, and come at any time.
+            let laid = if laid.is_empty() { laid } else { laid.at(generation) };
+            let laid = if taken { self.make_room(laid.at(generation), wanted).map_err(fail)? } else { laid };
+            let lays_rules = laid.generation.is_some();
+            let Err(cause) = self.commit(&elements(laid, wanted)) else { return Ok(()) };
+            match cause.errno() {
+                Some(Errno::ERESTART) => {}
+                Some(Errno::EEXIST | Errno::EBUSY) => taken = true,
+                Some(Errno::ENOENT | Errno::EOPNOTSUPP) => {
+                    // Somebody took a table away meanwhile; or, if nobody did anything, this kernel lacks matches of x_tables.
+                    let again = lays_rules && asked_at == Some(generation);
+                    match form {
+                        Form::Native if again => return Err(fail(cause)),
+                        Form::Iptables if again => form = Form::Native,
+                        _ => {}
+                    }
+                    asked_at = Some(generation);
+                }
+                _ => return Err(fail(cause)),
+            }
+            last = Some(cause);
+        }
+        Err(fail(last.filter(|cause| !is_stale(cause)).unwrap_or_else(changed_by_others)))
+    }
+
+    /// Who owns `address`, if it is admitted.
+    pub fn admitted_by(&mut self, address: IpAddr) -> Result<Option<String>> {
+        let element = self.element(pods_of(address), &[Part::Address(address)]);
+        Ok(element.map_err(|cause| Error::new("look up", address, cause))?.map(|element| element.comment))
+    }
+
+    /// What is not as [`Nftables::admit`] leaves it, each in words.
+    pub fn admission_drifts(&mut self, wanted: &Admission) -> Result<Vec<String>> {
+        self.drifts(wanted).map_err(|cause| Error::new("look up", NAME, cause))
+    }
+
+    /// Takes out of the way what the elements of `wanted` would collide with: an address of an earlier owner, a bridge that was
+    /// shut in another way.
+    fn make_room(&mut self, mut all: Transaction, wanted: &Admission) -> std::result::Result<Transaction, Cause> {
+        let mut keys: Vec<_> = wanted.addresses.iter().map(|one| (pods_of(*one), vec![Part::Address(*one)])).collect();
+        if let Some(isolation) = &wanted.isolation {
+            keys.extend(wanted.addresses.iter().map(|one| (&MEMBERS, member(&isolation.bridge, *one))));
+            keys.extend(isolation.port.iter().map(|port| (&PORTS, vec![name(port)])));
+            // Strictly shut for one is strictly shut for all, as in the reference.
+            let there = self.element(&WITHIN, &[name(&isolation.bridge), name(&isolation.bridge)])?;
+            if isolation.strict && there.is_some() {
+                keys.push((&WITHIN, vec![name(&isolation.bridge), name(&isolation.bridge)]));
+            }
+        }
+        for (set, key) in keys {
+            if self.element(set, &key)?.is_some() {
+                all = all.delete_element(set, &key);
+            }
+        }
+        Ok(all)
+    }
+}
+
+/// The elements of an admission.
+fn elements(mut all: Transaction, wanted: &Admission) -> Transaction {
+    let owned = |key: Vec<Part>, data: Data| Element { key, data, comment: wanted.owner.clone() };
+    for address in &wanted.addresses {
+        all = all.new_element(pods_of(*address), &owned(vec![Part::Address(*address)], Data::Nothing));
+    }
+    let Some(Isolation { bridge, strict, port }) = &wanted.isolation else { return all };
+    let verdict = Data::Verdict(verdict_of(*strict));
+    for address in &wanted.addresses {
+        all = all.new_element(&MEMBERS, &owned(member(bridge, *address), verdict.clone()));
+    }
+    let within = Element { data: verdict, ..bare(vec![name(bridge), name(bridge)]) };
+    all = all.ensure_element(&BRIDGES, &bare(vec![name(bridge)])).ensure_element(&WITHIN, &within);
+    match port {
+        Some(port) if *strict => all.new_element(&PORTS, &owned(vec![name(port)], Data::Nothing)),
+        _ => all,
+    }
+}
+
+fn list(addresses: &[IpAddr]) -> String {
+    addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn changed_by_others() -> Cause {
+    Cause::Unexpected(format!("the ruleset was changed by others {ATTEMPTS} times in a row; try again"))
+}

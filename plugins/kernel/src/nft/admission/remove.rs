@@ -1,0 +1,154 @@
+//! Taking away: an owner's elements, then what is empty.
+
+use std::net::IpAddr;
+
+use super::table::{
+    self, BETWEEN_PORTS, BRIDGES, FIREWALL, MEMBERS, PORTS, WITHIN, bare, member, name, pods_of, verdict_of,
+};
+use super::{ATTEMPTS, Hint, NAME, changed_by_others};
+use crate::error::{Cause, Error, Result};
+use crate::nft::set::{Data, Element, Part};
+use crate::nft::socket::{Nftables, is_stale};
+use crate::nft::table::Verdict;
+use crate::nft::transaction::Transaction;
+
+impl Nftables {
+    /// Takes away what is `mine`; gives the addresses. Nothing there is no error. A bridge opens with its last member.
+    ///
+    /// With `hint`, only that is looked at, so that the cost does not grow with the number of all; it must still be the
+    /// owner's (its leases not yet released). Without, everything is, and nothing is taken away that changed since.
+    pub fn dismiss(&mut self, hint: Option<&Hint>, mine: impl Fn(&str) -> bool) -> Result<Vec<IpAddr>> {
+        let fail = |cause| Error::new("remove from", NAME, cause);
+        for _ in 0..ATTEMPTS {
+            let generation = self.generation().map_err(fail)?;
+            let found = self.admitted_to(hint, &mine).map_err(fail)?;
+            let start = Transaction::default();
+            let start = if hint.is_some() { start } else { start.at(generation) };
+            // Nothing of the owner's: what an interrupted removal left empty goes all the same.
+            match self.commit(&found.delete(start)) {
+                Ok(()) => {
+                    self.tidy(&found.bridges()).map_err(fail)?;
+                    return Ok(found.pods.iter().filter_map(Element::address).collect());
+                }
+                Err(cause) if is_stale(&cause) || cause.is_not_found() => {}
+                Err(cause) => return Err(fail(cause)),
+            }
+        }
+        Err(fail(changed_by_others()))
+    }
+
+    /// Bridges without members open, empty tables go. Somebody who commits something else in between does not save them.
+    fn tidy(&mut self, bridges: &[String]) -> std::result::Result<(), Cause> {
+        for _ in 0..ATTEMPTS {
+            let generation = self.generation()?;
+            let transaction = self.opened(bridges)?;
+            let transaction = self.without_empty(transaction)?;
+            if transaction.is_empty() {
+                return Ok(());
+            }
+            match self.commit(&transaction.at(generation)) {
+                Err(cause) if is_stale(&cause) || cause.is_not_found() => {}
+                other => return other,
+            }
+        }
+        Err(changed_by_others())
+    }
+
+    fn admitted_to(&mut self, hint: Option<&Hint>, mine: &impl Fn(&str) -> bool) -> std::result::Result<Found, Cause> {
+        let mut found = Found { pods: Vec::new(), members: Vec::new(), ports: Vec::new() };
+        match hint {
+            Some(hint) => {
+                for address in &hint.addresses {
+                    found.pods.extend(self.element(pods_of(*address), &[Part::Address(*address)])?);
+                    if let Some(bridge) = &hint.bridge {
+                        found.members.extend(self.element(&MEMBERS, &member(bridge, *address))?);
+                    }
+                }
+                if let Some(port) = &hint.port {
+                    found.ports.extend(self.element(&PORTS, &[name(port)])?);
+                }
+            }
+            None => {
+                for family in table::PODS {
+                    found.pods.extend(self.elements(family)?);
+                }
+            }
+        }
+        if hint.is_none_or(|hint| hint.bridge.is_none()) {
+            found.members = self.elements(&MEMBERS)?;
+        }
+        if hint.is_none_or(|hint| hint.port.is_none()) {
+            found.ports = self.elements(&PORTS)?;
+        }
+        for all in [&mut found.pods, &mut found.members, &mut found.ports] {
+            all.retain(|one| mine(&one.comment));
+        }
+        Ok(found)
+    }
+
+    /// What opens the bridges that nobody shuts any more, or not so strictly.
+    fn opened(&mut self, bridges: &[String]) -> std::result::Result<Transaction, Cause> {
+        let mut all = Transaction::default();
+        for bridge in bridges {
+            let is_of = |one: &Element| one.key.first() == Some(&name(bridge));
+            let strict = Data::Verdict(Verdict::Drop);
+            if self.any_element(&MEMBERS, |one| is_of(one) && one.data == strict)? {
+                continue;
+            }
+            let key = [name(bridge), name(bridge)];
+            let within = self.element(&WITHIN, &key)?;
+            let shut = self.any_element(&MEMBERS, is_of)?;
+            if within.as_ref().is_some_and(|within| !shut || within.data == strict) {
+                all = all.delete_element(&WITHIN, &key);
+                if shut {
+                    let data = Data::Verdict(verdict_of(false));
+                    all = all.new_element(&WITHIN, &Element { data, ..bare(key.to_vec()) });
+                }
+            }
+            if !shut && self.element(&BRIDGES, &key[..1])?.is_some() {
+                all = all.delete_element(&BRIDGES, &key[..1]);
+            }
+        }
+        Ok(all)
+    }
+
+    /// What also takes away the tables that have no elements, and what nobody needs any more beside others' rules.
+    fn without_empty(&mut self, mut all: Transaction) -> std::result::Result<Transaction, Cause> {
+        if !self.any_element(&PORTS, |_| true)? && self.exists(BETWEEN_PORTS, None)? {
+            all = all.delete_table(BETWEEN_PORTS);
+        }
+        for set in [table::PODS[0], table::PODS[1], &MEMBERS] {
+            if self.any_element(set, |_| true)? {
+                return Ok(all);
+            }
+        }
+        if self.exists(FIREWALL, None)? {
+            all = all.delete_table(FIREWALL);
+        }
+        self.without_chains(all)
+    }
+}
+
+/// An owner's elements.
+struct Found {
+    pods: Vec<Element>,
+    members: Vec<Element>,
+    ports: Vec<Element>,
+}
+
+impl Found {
+    /// The bridges of the members, each once.
+    fn bridges(&self) -> Vec<String> {
+        let mut all: Vec<String> = self.members.iter().filter_map(table::bridge_of).collect();
+        all.sort();
+        all.dedup();
+        all
+    }
+
+    fn delete(&self, all: Transaction) -> Transaction {
+        let pods = self.pods.iter().filter_map(|pod| Some((pods_of(pod.address()?), pod)));
+        let members = self.members.iter().map(|one| (&MEMBERS, one));
+        let ports = self.ports.iter().map(|one| (&PORTS, one));
+        pods.chain(members).chain(ports).fold(all, |all, (set, element)| all.delete_element(set, &element.key))
+    }
+}
