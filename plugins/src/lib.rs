@@ -14,6 +14,7 @@ mod leases;
 mod main_plugins;
 mod meta;
 mod owner;
+mod reference;
 #[cfg(test)]
 mod specimen;
 mod state;
