@@ -18,6 +18,7 @@ use nix::sys::socket::SockProtocol;
 
 use crate::error::{Cause, Errno, Error, Result};
 use crate::netlink::{Answers, Frame, Reply, Transport, attributes_of};
+use crate::nft::Nftables;
 use crate::nft::attributes::Attributes;
 use crate::nft::socket::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, body, message};
 use crate::sysctl;
@@ -80,6 +81,20 @@ pub fn forget(flows: &[Flows]) -> Result<()> {
         Err(error) => return Err(error),
     };
     sweep(&mut transport, &searches, tracked).map_err(fail)
+}
+
+impl Nftables {
+    /// [`forget`] in the socket's namespace, over this socket: who gives it up by [`Nftables::leave`] has no other to close,
+    /// which would wait.
+    pub fn forget(&mut self, flows: &[Flows]) -> Result<()> {
+        let fail = |cause| Error::new("forget flows", format_args!("{flows:?}"), cause);
+        let searches: Vec<Search> = flows.iter().flat_map(Search::of).collect();
+        match tracked().map_err(fail)? {
+            0 => Ok(()),
+            _ if searches.is_empty() => Ok(()),
+            tracked => sweep(&mut self.transport, &searches, tracked).map_err(fail),
+        }
+    }
 }
 
 fn sweep(transport: &mut Transport, searches: &[Search], tracked: u32) -> std::result::Result<(), Cause> {

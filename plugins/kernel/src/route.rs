@@ -11,7 +11,7 @@ use netlink_packet_route::route::{
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use crate::addr::family;
-use crate::error::{Error, Result};
+use crate::error::{Cause, Error, Result};
 use crate::netlink::{CREATE, REPLACE, Socket};
 
 /// `RT_TABLE_MAIN`.
@@ -157,6 +157,25 @@ pub fn list(socket: &mut Socket, link: u32) -> Result<Vec<Route>> {
         routes.extend(messages.into_iter().filter_map(read).filter(|route| link == 0 || route.link == link));
     }
     Ok(routes)
+}
+
+/// The index of the link by which a packet of the node's own to this address leaves. Errors: ENETUNREACH and its like if
+/// there is no way.
+pub fn link_to(socket: &mut Socket, address: IpAddr) -> Result<u32> {
+    let fail = |cause: Cause| Error::new("look up the way", format_args!("to {address}"), cause);
+    let mut message = RouteMessage::default();
+    message.header.address_family = family(address);
+    message.header.destination_prefix_length = if address.is_ipv4() { 32 } else { 128 };
+    message.attributes.push(RouteAttribute::Destination(address.into()));
+    let answer = socket.get(RouteNetlinkMessage::GetRoute(message)).map_err(fail)?;
+    let RouteNetlinkMessage::NewRoute(found) = answer else {
+        return Err(fail(Cause::Unexpected("the kernel answered with something else than a route".into())));
+    };
+    let link = found.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Oif(index) => Some(*index),
+        _ => None,
+    });
+    link.ok_or_else(|| fail(Cause::Unexpected("the kernel's answer names no link".into())))
 }
 
 fn read(message: RouteNetlinkMessage) -> Option<Route> {
