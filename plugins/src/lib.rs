@@ -32,6 +32,7 @@ use fairlead_protocol::{CniError, Code, Io, Plugin, Version};
 static PLUGINS: &[&dyn Plugin] = &[
     &main_plugins::bridge::Bridge,
     &ipam::host_local::HostLocal,
+    &ipam::static_addresses::Static,
     &main_plugins::loopback::Loopback,
     &main_plugins::ptp::Ptp,
     &meta::tuning::Tuning,

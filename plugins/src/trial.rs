@@ -10,8 +10,9 @@ use crate::{ipam, main_plugins, meta};
 /// `None`: not one of ours, or it has nothing to read.
 pub fn read_config(kind: &str, request: &Request) -> Option<Result<(), CniError>> {
     Some(match kind {
-        "bridge" => main_plugins::bridge::config::Config::parse(request).map(drop),
+        "bridge" => main_plugins::bridge::config::Config::load(request).map(drop),
         "host-local" => ipam::host_local::config::Config::load(request).map(drop),
+        "static" => ipam::static_addresses::config::Config::load(request).map(drop),
         "tuning" => meta::tuning::config::Config::load(request).map(drop),
         _ => return None,
     })

@@ -17,6 +17,7 @@ pub mod error;
 pub mod events;
 pub mod fdb;
 pub mod link;
+pub mod lock;
 pub mod mac;
 pub mod neigh;
 pub mod netlink;

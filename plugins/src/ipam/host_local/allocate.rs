@@ -1,13 +1,16 @@
-//! Which addresses an attachment gets: a pure decision over the leases that exist.
+//! Which addresses an attachment gets: decided by the leases that exist, written by somebody else.
 
-use std::collections::HashSet;
 use std::net::IpAddr;
 
 use fairlead_protocol::{CniError, Code, IpConfig};
 use ipnet::IpNet;
 
+use super::index::{Distrust, Index};
+use super::lease::Owner;
 use super::range::{Range, RangeSet};
-use super::store::{Lease, Owner};
+
+/// The address of a set and the range it is in, or the reason why there is none.
+type Found<'a> = Result<(IpAddr, &'a Range), CniError>;
 
 /// One address to be written down.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,51 +22,69 @@ pub struct Allocation {
     pub config: IpConfig,
 }
 
-/// One address per set, or none at all. `last(set)` is the address the set gave out last; `requested` are addresses the
+/// One address per set, or none at all. `last` is the address that each set gave out last; `requested` are addresses the
 /// runtime asked for, at most one of them used per set.
 ///
 /// Errors in the reference's words: code 11 when a set has no free address, else 7.
 pub fn allocate(
     sets: &[RangeSet],
-    leases: &[Lease],
-    last: &dyn Fn(usize) -> Option<IpAddr>,
+    index: &mut Index,
+    last: &[Option<IpAddr>],
     requested: &[IpAddr],
     owner: &Owner,
-) -> Result<Vec<Allocation>, CniError> {
-    // A lease of nobody is what a power failure leaves of a file: nobody can be using it.
-    let taken: HashSet<IpAddr> = leases.iter().filter(|lease| !lease.is_nobodys()).map(|lease| lease.ip).collect();
-    let own: Vec<IpAddr> = leases.iter().filter(|lease| lease.belongs_to(owner)).map(|lease| lease.ip).collect();
+) -> Result<Result<Vec<Allocation>, CniError>, Distrust> {
+    let own: Vec<IpAddr> = index.owned(owner)?.iter().map(|entry| entry.ip).collect();
     let mut open = requested.to_vec();
     let mut allocations = Vec::with_capacity(sets.len());
-    for (index, set) in sets.iter().enumerate() {
+    for (number, set) in sets.iter().enumerate() {
         let wish = open.iter().position(|ip| set.range_of(*ip).is_some()).map(|i| open.remove(i));
-        let found = match wish {
-            Some(ip) => grant(set, ip, &taken).and_then(|got| refuse_second(set, &own, owner).map(|()| got)),
-            None => refuse_second(set, &own, owner).and_then(|()| pick(set, last(index), &taken)),
+        let found = match (wish, refuse_second(set, &own, owner)) {
+            (Some(ip), second) => grant(set, ip, index)?.and_then(|got| second.map(|()| got)),
+            (None, Err(second)) => Err(second),
+            (None, Ok(())) => pick(set, last.get(number).copied().flatten(), index)?,
         };
-        let (ip, range) = found.map_err(|error| error.context(format!("failed to allocate for range {index}")))?;
-        allocations.push(Allocation { set: index, ip, config: in_subnet(ip, range) });
+        let (ip, range) = match found {
+            Ok(found) => found,
+            Err(error) => return Ok(Err(error.context(format!("failed to allocate for range {number}")))),
+        };
+        allocations.push(Allocation { set: number, ip, config: in_subnet(ip, range) });
     }
     if !open.is_empty() {
         let list: Vec<String> = open.iter().map(IpAddr::to_string).collect();
-        return Err(CniError::config(format!("failed to allocate all requested IPs: {}", list.join(" "))));
+        return Ok(Err(CniError::config(format!("failed to allocate all requested IPs: {}", list.join(" ")))));
     }
-    Ok(allocations)
+    Ok(Ok(allocations))
 }
 
-fn grant<'a>(set: &'a RangeSet, ip: IpAddr, taken: &HashSet<IpAddr>) -> Result<(IpAddr, &'a Range), CniError> {
-    let range = set.range_of(ip).ok_or_else(|| CniError::config(format!("{ip} not in range set {set}")))?;
+fn grant<'a>(set: &'a RangeSet, ip: IpAddr, index: &mut Index) -> Result<Found<'a>, Distrust> {
+    let Some(range) = set.range_of(ip) else {
+        return Ok(Err(CniError::config(format!("{ip} not in range set {set}"))));
+    };
     if ip == range.gateway {
-        return Err(CniError::config(format!("requested ip {ip} is subnet's gateway")));
+        return Ok(Err(CniError::config(format!("requested ip {ip} is subnet's gateway"))));
     }
-    if taken.contains(&ip) {
-        return Err(CniError::config(format!("requested IP address {ip} is not available in range set {set}")));
+    if index.is_taken(ip)? {
+        let text = format!("requested IP address {ip} is not available in range set {set}");
+        return Ok(Err(CniError::config(text)));
     }
-    Ok((ip, range))
+    Ok(Ok((ip, range)))
 }
 
-fn pick<'a>(set: &'a RangeSet, last: Option<IpAddr>, taken: &HashSet<IpAddr>) -> Result<(IpAddr, &'a Range), CniError> {
-    set.candidates(last).find(|(ip, _)| !taken.contains(ip)).ok_or_else(|| exhausted(set, Code::TryAgainLater))
+/// The first free address after `last`.
+pub fn pick<'a>(set: &'a RangeSet, last: Option<IpAddr>, index: &mut Index) -> Result<Found<'a>, Distrust> {
+    for stretch in set.stretches(last) {
+        let mut found = index.next_free(stretch.from, stretch.to)?;
+        if found == Some(stretch.range.gateway) {
+            found = match stretch.behind(stretch.range.gateway) {
+                Some(rest) => index.next_free(rest.from, rest.to)?,
+                None => None,
+            };
+        }
+        if let Some(ip) = found {
+            return Ok(Ok((ip, stretch.range)));
+        }
+    }
+    Ok(Err(exhausted(set, Code::TryAgainLater)))
 }
 
 /// The specification forbids a second ADD without a DEL.
@@ -79,7 +100,12 @@ fn refuse_second(set: &RangeSet, own: &[IpAddr], owner: &Owner) -> Result<(), Cn
 
 /// What ADD and STATUS say when a set is full.
 pub fn exhausted(set: &RangeSet, code: Code) -> CniError {
-    CniError::new(code, format!("no IP addresses available in range set: {set}"))
+    let all = set.capacity();
+    let details = format!(
+        "all {all} addresses have a lease: `fairlead-cni ipam show` lists them, `fairlead-cni ipam check` finds those that \
+         no container needs, a larger range helps for good"
+    );
+    CniError::new(code, format!("no IP addresses available in range set: {set}")).with_details(details)
 }
 
 fn in_subnet(ip: IpAddr, range: &Range) -> IpConfig {

@@ -1,7 +1,7 @@
 //! The keys of `ipam` and what they mean. The only place with their names.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
 
 use fairlead_protocol::args::Args;
 use fairlead_protocol::{CniError, Code, Request, Route, address, gojson};
@@ -89,9 +89,28 @@ impl Config {
         }
         written.extend(ranges);
         let sets = validate(&written, request.version.results_need_an_address(), &cni_version)?;
+        check_data_dir(&data_dir)?;
         let directory = directory(&data_dir, &request.name);
         Ok(Config { sets, routes, directory, resolv_conf, requested })
     }
+}
+
+/// A path that means the same wherever the runtime was started, and that nobody has to think about: the reference takes
+/// everything, and makes directories of it as root.
+fn check_data_dir(text: &str) -> Result<(), CniError> {
+    let is_plain = |part: Component<'_>| matches!(part, Component::RootDir | Component::Normal(_));
+    let reason = if text.is_empty() {
+        return Ok(());
+    } else if !text.starts_with('/') {
+        "it is relative"
+    } else if !Path::new(text).components().all(is_plain) {
+        "it goes up by `..`"
+    } else if text.chars().any(char::is_control) {
+        "it holds control characters"
+    } else {
+        return Ok(());
+    };
+    Err(CniError::config(format!("ipam.dataDir {text:?}: {reason}; it must be an absolute path without `..`")))
 }
 
 /// Where the leases are, for DEL and GC: those work with whatever has become of the rest of the configuration.

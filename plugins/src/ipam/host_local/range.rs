@@ -123,39 +123,42 @@ impl RangeSet {
         self.0[0].start.is_ipv4()
     }
 
-    /// True when every address that the set can hand out is among the taken ones (each named once).
-    pub fn is_exhausted(&self, taken: impl Iterator<Item = IpAddr>) -> bool {
-        let used = taken.filter(|ip| self.range_of(*ip).is_some_and(|range| range.gateway != *ip)).count();
-        let capacity = self.0.iter().fold(0u128, |sum, range| sum.saturating_add(range.capacity()));
-        used as u128 >= capacity
+    /// How many addresses it can hand out; as many as fit into the type when there are more.
+    pub fn capacity(&self) -> u128 {
+        self.0.iter().fold(0u128, |sum, range| sum.saturating_add(range.capacity()))
     }
 
-    /// Every address of the set once, in the order in which they are to be tried: the one after `last` first and `last`
-    /// itself at the end, the ranges as a ring; from the beginning when `last` is not in the set. The gateway of the
-    /// range an address is in is left out.
-    pub fn candidates(&self, last: Option<IpAddr>) -> impl Iterator<Item = (IpAddr, &Range)> {
-        let after_last = last.and_then(|last| self.0.iter().position(|range| range.contains(last)).map(|i| (i, last)));
-        let first = match after_last {
-            Some((index, last)) => self.step(index, last),
-            None => (0, self.0[0].start),
-        };
-        let mut position = Some(first);
-        std::iter::from_fn(move || {
-            let (index, ip) = position?;
-            let following = self.step(index, ip);
-            position = (following != first).then_some(following);
-            Some((ip, &self.0[index]))
-        })
-        .filter(|(ip, range)| *ip != range.gateway)
+    /// How many of these addresses (each named once) the set could have handed out.
+    pub fn used(&self, taken: impl Iterator<Item = IpAddr>) -> u128 {
+        taken.filter(|ip| self.range_of(*ip).is_some_and(|range| range.gateway != *ip)).count() as u128
     }
 
-    fn step(&self, index: usize, ip: IpAddr) -> (usize, IpAddr) {
-        if ip == self.0[index].end {
-            let index = (index + 1) % self.0.len();
-            (index, self.0[index].start)
-        } else {
-            (index, next(ip))
-        }
+    /// The whole set, cut into stretches in the order in which they are to be tried: what is after `last` in its range
+    /// first, then the other ranges as a ring, and what ends with `last` itself at the end; from the beginning when
+    /// `last` is not in the set. In a stretch addresses are tried upwards, the gateway of the range left out.
+    pub fn stretches<'a>(&'a self, last: Option<IpAddr>) -> Vec<Stretch<'a>> {
+        let whole = |range: &'a Range| Stretch { from: range.start, to: range.end, range };
+        let found = last.and_then(|last| Some((self.0.iter().position(|range| range.contains(last))?, last)));
+        let Some((index, last)) = found else { return self.0.iter().map(whole).collect() };
+        let own = &self.0[index];
+        let behind = (last != own.end).then(|| Stretch { from: next(last), to: own.end, range: own });
+        let others = self.0[index + 1..].iter().chain(&self.0[..index]).map(whole);
+        behind.into_iter().chain(others).chain([Stretch { from: own.start, to: last, range: own }]).collect()
+    }
+}
+
+/// Addresses from `from` to `to`, both included, of one range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stretch<'a> {
+    pub from: IpAddr,
+    pub to: IpAddr,
+    pub range: &'a Range,
+}
+
+impl Stretch<'_> {
+    /// The stretch behind an address of it. `None`: it was the last one.
+    pub fn behind(self, ip: IpAddr) -> Option<Self> {
+        (ip != self.to).then(|| Stretch { from: next(ip), ..self })
     }
 }
 

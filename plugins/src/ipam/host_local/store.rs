@@ -4,215 +4,195 @@
 //! <dataDir>/<network>/lock                 flock(2), exclusive
 //! <dataDir>/<network>/<ip>                 0600: <container id> CR LF <ifname>, nothing after it
 //! <dataDir>/<network>/last_reserved_ip.N   0600: the address that set N gave out last, nothing after it
+//! <dataDir>/<network>/.fairlead-index      ours: a memory of the others, see `index`
 //! ```
 //!
-//! The reference creates a lease and then fills it, so a crash leaves an empty file that is never freed. Here a lease
-//! gets its name when it is complete. An empty one that somebody else left is nobody's: whoever holds the lock knows
-//! that no writer is alive.
+//! **The file is the arbiter.** A lease gets its name when it is complete, by a rename that fails if the name is there:
+//! whatever the index says, no address is given twice. The reference creates a lease and then fills it, so a crash leaves
+//! an empty file that is never freed. An empty one is nobody's here: whoever holds the lock knows that no writer is alive.
+//!
+//! **Nothing is flushed to disk** (no fsync(2): several milliseconds of each ADD on ext4). A power failure takes every
+//! container with it, so no lease is worth anything afterwards; what it leaves of a file (nothing, no bytes, zeros) counts
+//! as free, and a lease that survives is recognised as one of an earlier boot.
+//!
+//! **Reboot.** A lease whose very file was seen under another boot is removed by the first call that writes. One that we
+//! never saw (the reference made it and the node went down before we looked) stays until DEL, GC or `ipam release`.
+//! Not for systems that a live migration carries to another kernel with their containers.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, ErrorKind, Write};
+mod change;
+
+pub use change::Reserved;
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
 use std::net::IpAddr;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::time::Duration;
 
 use fairlead_protocol::{CniError, Code};
-use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
 
-use super::allocate::Allocation;
+use super::boot::{Boot, is_of_one_kernel};
+use super::directory::{Directory, TEMPORARY};
+use super::index::{self, Distrust, Index, entry_of};
+use super::lease::{Lease, Owner};
+use super::lock::{self, Purpose};
 
-/// Where a file is written before it gets its name. The reference ignores it: it is no address.
-const TEMPORARY: &str = ".fairlead-new";
+/// A set's index follows.
 const LAST_RESERVED: &str = "last_reserved_ip.";
-
-/// Whose a lease is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Owner {
-    pub container_id: String,
-    pub ifname: String,
-}
-
-/// One address that is written down.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Lease {
-    pub ip: IpAddr,
-    /// Name of the file, which need not be the canonical text of the address.
-    name: String,
-    /// Text of the file, without white space at its ends. `None`: something that cannot be read stands there. Its
-    /// address is taken, by whom nobody knows, and it is never removed.
-    text: Option<String>,
-}
-
-impl Lease {
-    /// The lease that a file of this name and content is. `None`: the name is no address.
-    pub fn new(name: &str, content: Option<&[u8]>) -> Option<Lease> {
-        let ip = name.parse::<IpAddr>().ok()?.to_canonical();
-        let text = content.map(|bytes| String::from_utf8_lossy(bytes).trim().to_owned());
-        Some(Lease { ip, name: name.to_owned(), text })
-    }
-
-    /// True for a lease of this attachment; a lease of the old format says only the container.
-    pub fn belongs_to(&self, owner: &Owner) -> bool {
-        self.names(owner) || self.names_only_the_container(owner)
-    }
-
-    /// True when nobody's name is in the file.
-    pub fn is_nobodys(&self) -> bool {
-        self.text.as_deref() == Some("")
-    }
-
-    fn names(&self, owner: &Owner) -> bool {
-        let said = self.text.as_deref().and_then(|text| text.split_once("\r\n"));
-        said.is_some_and(|(id, ifname)| id == owner.container_id && ifname == owner.ifname)
-    }
-
-    fn names_only_the_container(&self, owner: &Owner) -> bool {
-        self.text.as_ref() == Some(&owner.container_id)
-    }
-}
 
 /// The leases of one network, locked for as long as this lives.
 pub struct Store {
-    directory: PathBuf,
-    _lock: Flock<File>,
+    directory: Directory,
+    boot: Option<Boot>,
+    /// `None`: there is none that can be believed.
+    index: Option<Index>,
+    /// Nothing may be written: neither leases nor the index.
+    is_only_for_looking: bool,
+    _lock: Option<File>,
+}
+
+/// Every lease, and under which boot each was seen first.
+#[derive(Debug)]
+pub struct Survey {
+    pub leases: Vec<Lease>,
+    /// The tags of the boots, in the order of the leases. `None`: seen now for the first time.
+    pub boots: Vec<Option<u32>>,
+    /// Names that are no addresses and none of ours.
+    pub strange: Vec<String>,
 }
 
 impl Store {
-    /// Opens and locks; makes the directory when it is not there. Waits for whoever holds the lock, as the reference
-    /// does. Errors: code 5, and 11 when the lock cannot be had.
-    pub fn open(directory: &Path) -> Result<Store, CniError> {
-        DirBuilder::new().recursive(true).mode(0o755).create(directory).map_err(|e| failed("create", directory, &e))?;
-        Store::lock(directory)
+    /// Opens and locks for ADD; makes the directory when it is not there. Errors: code 5, and 11 when the lock cannot be had.
+    pub fn open(path: &Path) -> Result<Store, CniError> {
+        let directory = Directory::create(path).map_err(|error| failed("create", path, &error))?;
+        Store::locked(directory, Purpose::Lease, lock::LIMIT)
     }
 
-    /// As [`Store::open`], but `None` when there is no directory: then there is no lease either.
-    pub fn open_existing(directory: &Path) -> Result<Option<Store>, CniError> {
-        match fs::metadata(directory) {
-            Ok(found) if found.is_dir() => Store::lock(directory).map(Some),
-            Ok(_) => Err(failed("open", directory, &io::Error::from(ErrorKind::NotADirectory))),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(failed("open", directory, &error)),
+    /// As [`Store::open`], to remove or to look, but `None` when there is no directory: then there is no lease either.
+    pub fn open_existing(path: &Path, purpose: Purpose) -> Result<Option<Store>, CniError> {
+        match Directory::open(path) {
+            Ok(directory) => Store::locked(directory, purpose, lock::LIMIT).map(Some),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(failed("open", path, &error)),
         }
     }
 
-    fn lock(directory: &Path) -> Result<Store, CniError> {
-        let path = directory.join("lock");
-        let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o750).open(&path);
-        let mut file = open.map_err(|error| failed("open", &path, &error))?;
-        loop {
-            match Flock::lock(file, FlockArg::LockExclusive) {
-                Ok(lock) => return Ok(Store { directory: directory.to_owned(), _lock: lock }),
-                Err((unlocked, Errno::EINTR)) => file = unlocked,
-                Err((_, errno)) => {
-                    let text = format!("lock {}: {}", path.display(), io::Error::from(errno));
-                    return Err(CniError::new(Code::TryAgainLater, text));
-                }
+    fn locked(directory: Directory, purpose: Purpose, limit: Duration) -> Result<Store, CniError> {
+        let lock = lock::take(&directory, purpose, limit)?;
+        let boot = Boot::current();
+        let index = boot.and_then(|boot| Index::open(&directory, boot).ok());
+        Ok(Store { directory, boot, index, is_only_for_looking: purpose == Purpose::Look, _lock: lock })
+    }
+
+    /// Asks the index; if it turns out not to be one, the one that is made of the directory. Errors: code 5.
+    pub fn consult<T>(&mut self, ask: impl Fn(&mut Index) -> Result<T, Distrust>) -> Result<T, CniError> {
+        if let Some(index) = &mut self.index
+            && let Ok(answer) = ask(index)
+        {
+            return Ok(answer);
+        }
+        let index = self.rebuild()?;
+        ask(index).map_err(|Distrust(reason)| CniError::new(Code::Io, format!("index of leases in memory: {reason}")))
+    }
+
+    /// The same for a question that may be refused: a refusal counts only by an index that was just made of the directory.
+    /// Errors: the refusal, and those of [`Store::consult`].
+    pub fn consult_surely<T>(
+        &mut self,
+        ask: impl Fn(&mut Index) -> Result<Result<T, CniError>, Distrust>,
+    ) -> Result<T, CniError> {
+        match self.consult(&ask)? {
+            Err(_) if self.index.as_ref().is_some_and(|index| !index.is_complete) => {
+                self.rebuild()?;
+                self.consult(&ask)?
             }
+            answer => answer,
         }
     }
 
-    /// Every lease. Files whose name is no address are not leases. Errors: code 5.
-    pub fn leases(&self) -> Result<Vec<Lease>, CniError> {
-        let entries = fs::read_dir(&self.directory).map_err(|error| failed("list", &self.directory, &error))?;
-        let mut leases = Vec::new();
-        for entry in entries {
-            let entry = entry.map_err(|error| failed("list", &self.directory, &error))?;
-            let Ok(name) = entry.file_name().into_string() else { continue };
-            if name == TEMPORARY {
+    /// Whether an attachment has a lease, by its file.
+    pub fn holds(&mut self, owner: &Owner) -> Result<bool, CniError> {
+        let entries = self.consult(|index| index.owned(owner))?;
+        if entries.iter().any(|entry| self.says(entry, owner)) {
+            return Ok(true);
+        }
+        // What the index does not know, or knows wrongly, or by another name.
+        let is_sure = entries.is_empty() && self.index.as_ref().is_some_and(|index| index.is_complete);
+        Ok(!is_sure && self.survey()?.leases.iter().any(|lease| lease.belongs_to(owner)))
+    }
+
+    pub fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Reads the directory: an index in memory that [`Store::settle`] will write. Leases of an earlier boot are removed,
+    /// or, when nothing may be written, left out. Errors: code 5.
+    pub fn rebuild(&mut self) -> Result<&mut Index, CniError> {
+        let survey = self.survey()?;
+        let current = self.boot.map_or(0, Boot::tag);
+        let mut left = Vec::with_capacity(survey.leases.len());
+        for (lease, seen) in survey.leases.iter().zip(&survey.boots) {
+            let is_stale = self.is_of_an_earlier_boot(*seen);
+            // One that cannot be removed is taken, as any file is.
+            if is_stale && (self.is_only_for_looking || self.directory.remove(&lease.name).is_ok()) {
+                continue;
+            }
+            left.push((lease, seen.unwrap_or(current)));
+        }
+        Ok(self.index.insert(Index::of(left.iter().copied())))
+    }
+
+    /// Whether a lease that was seen first under this boot can have no container any more.
+    pub fn is_of_an_earlier_boot(&self, seen: Option<u32>) -> bool {
+        let current = self.boot.map(Boot::tag);
+        seen.is_some() && current.is_some() && seen != current && is_of_one_kernel(&self.directory)
+    }
+
+    /// Reads every file of the directory and what is remembered of it. Errors: code 5.
+    pub fn survey(&self) -> Result<Survey, CniError> {
+        let path = self.directory.path();
+        let known: HashMap<IpAddr, index::Entry> =
+            index::remembered(&self.directory).into_iter().map(|entry| (entry.ip, entry)).collect();
+        let mut survey = Survey { leases: Vec::new(), boots: Vec::new(), strange: Vec::new() };
+        for entry in std::fs::read_dir(path).map_err(|error| failed("list", path, &error))? {
+            let entry = entry.map_err(|error| failed("list", path, &error))?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name == TEMPORARY && !self.is_only_for_looking {
                 // Of a writer that was killed: no other can be alive. To fail here would serve nobody.
-                let _ = fs::remove_file(entry.path());
+                let _ = self.directory.remove(TEMPORARY);
             } else if name.parse::<IpAddr>().is_ok() {
-                let content = match fs::read(entry.path()) {
-                    Err(error) if error.kind() == ErrorKind::NotFound => continue,
-                    read => read.ok(),
-                };
-                leases.extend(Lease::new(&name, content.as_deref()));
+                let read = self.directory.read(&name);
+                if read.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+                    continue;
+                }
+                let (content, stamp) =
+                    read.map_or((None, Default::default()), |(content, stamp)| (Some(content), stamp));
+                let Some(lease) = Lease::new(&name, content.as_deref(), stamp) else { continue };
+                let seen = known
+                    .get(&lease.ip)
+                    .filter(|entry| entry.stamp == stamp && **entry == entry_of(&lease, entry.boot));
+                survey.boots.push(seen.map(|entry| entry.boot).filter(|boot| *boot != 0));
+                survey.leases.push(lease);
+            } else if ![index::INDEX, lock::LOCK].contains(&&*name) && !name.starts_with(LAST_RESERVED) {
+                survey.strange.push(name);
             }
         }
-        Ok(leases)
+        Ok(survey)
     }
 
-    /// The address a set gave out last. What cannot be read as one is not there: round-robin begins anew.
-    pub fn last_reserved(&self, set: usize) -> Option<IpAddr> {
-        let text = fs::read_to_string(self.directory.join(format!("{LAST_RESERVED}{set}"))).ok()?;
-        text.parse::<IpAddr>().ok().map(|ip| ip.to_canonical())
-    }
-
-    /// Writes all of the allocations down, or none. Errors: code 5.
-    pub fn reserve(&self, allocations: &[Allocation], owner: &Owner) -> Result<(), CniError> {
-        let text = format!("{}\r\n{}", owner.container_id, owner.ifname);
-        let mut written: Vec<PathBuf> = Vec::with_capacity(allocations.len());
-        let result = allocations.iter().try_for_each(|allocation| {
-            let ip = allocation.ip.to_string();
-            self.put(&ip, &text)?;
-            written.push(self.directory.join(&ip));
-            self.put(&format!("{LAST_RESERVED}{}", allocation.set), &ip)
-        });
-        result.map_err(|error| {
-            let left: Vec<String> =
-                written.iter().filter_map(|path| remove(path).err().map(|error| error.to_string())).collect();
-            if left.is_empty() { error } else { error.with_details(format!("and undoing it: {}", left.join("; "))) }
-        })
-    }
-
-    /// Removes the leases of an attachment; when it has none, those of the old format. Removes as many as it can.
-    /// Errors: code 5, all of them in one.
-    pub fn release(&self, owner: &Owner) -> Result<(), CniError> {
-        let leases = self.leases()?;
-        let has_new = leases.iter().any(|lease| lease.names(owner));
-        self.remove_all(
-            leases
-                .iter()
-                .filter(|lease| if has_new { lease.names(owner) } else { lease.names_only_the_container(owner) }),
-        )
-    }
-
-    /// Removes every lease that belongs to none of the attachments. Errors as [`Store::release`].
-    pub fn retain(&self, valid: &[Owner]) -> Result<(), CniError> {
-        let leases = self.leases()?;
-        let dead = |lease: &&Lease| lease.text.is_some() && !valid.iter().any(|owner| lease.belongs_to(owner));
-        self.remove_all(leases.iter().filter(dead))
-    }
-
-    fn remove_all<'a>(&self, leases: impl Iterator<Item = &'a Lease>) -> Result<(), CniError> {
-        let failures: Vec<String> =
-            leases.filter_map(|lease| remove(&self.directory.join(&lease.name)).err().map(|error| error.msg)).collect();
-        if failures.is_empty() { Ok(()) } else { Err(CniError::new(Code::Io, failures.join("; "))) }
-    }
-
-    /// A file that is there whole or not at all.
-    fn put(&self, name: &str, text: &str) -> Result<(), CniError> {
-        let (temporary, path) = (self.directory.join(TEMPORARY), self.directory.join(name));
-        write_new(&temporary, text).and_then(|()| fs::rename(&temporary, &path)).map_err(|error| {
-            let _ = fs::remove_file(&temporary);
-            failed("write", &path, &error)
-        })
-    }
-}
-
-/// What is left of a killed writer is in the way of nobody: the lock is ours.
-fn write_new(path: &Path, text: &str) -> io::Result<()> {
-    let mut options = OpenOptions::new();
-    let options = options.write(true).create_new(true).mode(0o600);
-    let mut file = match options.open(path) {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            fs::remove_file(path)?;
-            options.open(path)?
+    /// Makes the index believable again after a change. Whether it works is nobody's business: without an index the next
+    /// call reads the directory.
+    pub fn settle(&mut self) {
+        let (Some(boot), Some(index)) = (self.boot, &mut self.index) else { return };
+        if self.is_only_for_looking || index.settle(&self.directory, boot).is_err() {
+            self.index = None;
         }
-        opened => opened?,
-    };
-    file.write_all(text.as_bytes())
-}
-
-fn remove(path: &Path) -> Result<(), CniError> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(failed("remove", path, &error)),
-        _ => Ok(()),
     }
 }
 
-fn failed(doing: &str, path: &Path, error: &io::Error) -> CniError {
+/// An error of the operating system about something in the directory: code 5.
+pub fn failed(doing: &str, path: &Path, error: &io::Error) -> CniError {
     CniError::new(Code::Io, format!("{doing} {}: {error}", path.display()))
 }
 

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::ipam::host_local::lease::{Lease, Stamp};
 use crate::ipam::host_local::range::RangeConfig;
 
 fn ip(text: &str) -> IpAddr {
@@ -17,18 +18,27 @@ fn owner(id: &str) -> Owner {
 }
 
 fn lease(ip: &str, text: &str) -> Lease {
-    Lease::new(ip, Some(text.as_bytes())).unwrap()
+    Lease::new(ip, Some(text.as_bytes()), Stamp::default()).unwrap()
+}
+
+fn decide(
+    sets: &[RangeSet],
+    leases: &[Lease],
+    last: Option<IpAddr>,
+    requested: &[IpAddr],
+    owner: &Owner,
+) -> Result<Vec<Allocation>, CniError> {
+    let mut index = Index::of(leases.iter().map(|lease| (lease, 1)));
+    allocate(sets, &mut index, &vec![last; sets.len()], requested, owner).unwrap()
 }
 
 fn ips(allocations: Result<Vec<Allocation>, CniError>) -> Result<Vec<String>, String> {
-    allocations
-        .map(|list| list.iter().map(|allocation| allocation.ip.to_string()).collect())
-        .map_err(|error| error.to_string())
+    allocations.map(|list| list.iter().map(|allocation| allocation.ip.to_string()).collect()).map_err(|error| error.msg)
 }
 
 fn of(sets: &[RangeSet], leases: &[Lease], last: Option<&str>, requested: &[&str]) -> Result<Vec<String>, String> {
     let requested: Vec<IpAddr> = requested.iter().map(|text| ip(text)).collect();
-    ips(allocate(sets, leases, &|_| last.map(ip), &requested, &owner("me")))
+    ips(decide(sets, leases, last.map(ip), &requested, &owner("me")))
 }
 
 #[test]
@@ -37,7 +47,7 @@ fn one_address_a_set_the_first_that_is_free() {
     assert_eq!(of(&sets, &[], None, &[]), Ok(vec!["10.0.0.2".into(), "fd00::2".into()]));
     let leases = [lease("10.0.0.2", "a\r\neth0"), lease("fd00::2", "a\r\neth0"), lease("10.0.0.3", "old")];
     assert_eq!(of(&sets, &leases, None, &[]), Ok(vec!["10.0.0.4".into(), "fd00::3".into()]));
-    let allocation = &allocate(&sets, &leases, &|_| None, &[], &owner("me")).unwrap()[0];
+    let allocation = &decide(&sets, &leases, None, &[], &owner("me")).unwrap()[0];
     assert_eq!(allocation.config.address.to_string(), "10.0.0.4/29");
     assert_eq!(allocation.config.gateway, Some(ip("10.0.0.1")));
 }
@@ -53,7 +63,7 @@ fn full_but_for_the_last_one() {
 #[test]
 fn a_full_set_refuses_everything_with_a_code_that_says_later() {
     let sets = [set("fd00::/64"), set("10.0.0.0/30")];
-    let error = allocate(&sets, &[lease("10.0.0.2", "a\r\neth0")], &|_| None, &[], &owner("me")).unwrap_err();
+    let error = decide(&sets, &[lease("10.0.0.2", "a\r\neth0")], None, &[], &owner("me")).unwrap_err();
     assert_eq!(error.code, Code::TryAgainLater);
     assert_eq!(error.msg, "failed to allocate for range 1: no IP addresses available in range set: 10.0.0.1-10.0.0.2");
 }
@@ -79,7 +89,7 @@ fn an_empty_file_is_nobodys_and_an_unreadable_one_is_somebodys() {
     let sets = [set("10.0.0.0/30")];
     assert_eq!(of(&sets, &[lease("10.0.0.2", "")], None, &[]), Ok(vec!["10.0.0.2".into()]));
     assert_eq!(of(&sets, &[lease("10.0.0.2", "")], None, &["10.0.0.2"]), Ok(vec!["10.0.0.2".into()]));
-    assert!(of(&sets, &[Lease::new("10.0.0.2", None).unwrap()], None, &[]).is_err());
+    assert!(of(&sets, &[Lease::new("10.0.0.2", None, Stamp::default()).unwrap()], None, &[]).is_err());
 }
 
 #[test]
@@ -114,7 +124,7 @@ proptest! {
             let written: Vec<Lease> =
                 leases.iter().map(|(who, ip)| lease(&ip.to_string(), &format!("c{who}\r\neth0"))).collect();
             let owner = Owner { container_id: format!("c{who}"), ifname: "eth0".into() };
-            match allocate(&sets, &written, &|_| last, &[], &owner) {
+            match decide(&sets, &written, last, &[], &owner) {
                 Ok(got) => {
                     prop_assert!(sets[0].range_of(got[0].ip).is_some() && got[0].ip != ip("10.0.0.1"));
                     prop_assert!(leases.iter().all(|(owner, ip)| *ip != got[0].ip && *owner != who));

@@ -110,6 +110,10 @@ fn mistakes_are_refused_in_the_references_words() {
     assert_eq!(refusal(json!({"ipam": {"ranges": [[]]}})), "invalid range set 0: empty range set");
     let error = refusal(json!({"ipam": {"ranges": [[{"subnet": "10.0.0.0/24"}], [{"subnet": "10.0.0.1/24"}]]}}));
     assert!(error.starts_with("invalid range set 1: Network has host bits set."), "{error}");
+    for bad in ["leases", "./leases", "/var/../etc", "/var/lib/\u{7}", "/a\u{0}b"] {
+        let error = refusal(json!({"ipam": {"subnet": "10.0.0.0/24", "dataDir": bad}}));
+        assert!(error.starts_with(&format!("ipam.dataDir {bad:?}: it ")), "{error}");
+    }
     let overlapping = json!({"ipam": {"ranges": [[{"subnet": "fd00::/64"}], [{"subnet": "10.0.0.0/8"}], [{"subnet": "10.1.0.0/16"}]]}});
     assert_eq!(refusal(overlapping), "range set 1 overlaps with 2");
     assert_eq!(
