@@ -88,7 +88,11 @@ impl Pod {
         run("ip link set lo up");
         setns(&node, CloneFlags::CLONE_NEWNET).unwrap();
 
-        run(&format!("ip link show {bridge} >/dev/null 2>&1 || ip link add {bridge} up type bridge"));
+        // Nor may the node: what it asks for its own link-local address it asks before it asks for a neighbour.
+        run(&format!(
+            "ip link show {bridge} >/dev/null 2>&1 || {{ ip link add {bridge} type bridge; \
+             echo 0 > /proc/sys/net/ipv6/conf/{bridge}/accept_dad; ip link set {bridge} up; }}"
+        ));
         let mut host = Socket::open().unwrap();
         let master = Some(link::get_by_name(&mut host, bridge).unwrap().index);
         let port = format!("port-{name}");
