@@ -7,6 +7,7 @@
 
 pub mod bench;
 pub mod capture;
+pub mod cases;
 pub mod cni;
 pub mod demo;
 pub mod differential;

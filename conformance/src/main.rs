@@ -4,9 +4,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use fairlead_conformance::lab::Lab;
-use fairlead_conformance::{bench, demo, peers, traffic};
+use fairlead_conformance::{bench, cases, demo, peers, traffic};
 
-/// Peers, traffic and benchmarks of Fairlead's lab.
+/// Conformance, peers, traffic and benchmarks of Fairlead's lab.
 #[derive(Parser)]
 #[command(name = "fairlead-lab", version)]
 struct Cli {
@@ -19,6 +19,8 @@ enum Verb {
     /// The reference plugins to compare with.
     #[command(subcommand)]
     Peers(Peers),
+    /// Judge any directory of CNI plugins: a table of what passes, differs and fails, by plugin and verb.
+    Conformance(cases::Options),
     /// Pairs measured alternately, ours beside the reference.
     Bench(bench::Options),
     /// Ask and answer, and count what does not come back.
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
 fn run(verb: Verb) -> anyhow::Result<()> {
     match verb {
         Verb::Peers(Peers::Build) => println!("{}", peers::build()?.display()),
+        Verb::Conformance(options) => cases::run(&options)?,
         Verb::Bench(options) => bench::run(&options)?,
         Verb::Traffic(verb) => verb.run()?,
         Verb::Demo(options) => demo::run(&options)?,

@@ -1,10 +1,11 @@
-//! The developer's loop: `cargo xtask setup|demo|test|bench|dist|walls|vm`.
+//! The developer's loop: `cargo xtask setup|demo|test|bench|conformance|dist|walls|vm`.
 //!
 //! It knows no packet, no CNI and no Kubernetes: it installs what the build needs, builds, calls the lab and the test
 //! binaries, and adds up what they say. It must stay buildable on a machine that has nothing but rustup and a C linker,
 //! so it depends on no other room of this house.
 
 mod bench;
+mod conformance;
 mod demo;
 mod dist;
 mod peers;
@@ -44,6 +45,13 @@ enum Deed {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         rest: Vec<String>,
     },
+    /// Judge any directory of CNI plugins; arguments go to `fairlead-lab conformance`
+    Conformance {
+        /// `--bin-dir DIR [--peer DIR] [--plugin NAME] [--verb VERB] [-o table|json]`; without --bin-dir: ours beside the
+        /// reference
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        rest: Vec<String>,
+    },
     /// Build what ships into target/dist
     Dist,
     /// Check what must be absent: dependencies, imports, unsafe, long files
@@ -59,6 +67,7 @@ fn main() -> ExitCode {
         Deed::Demo(options) => demo::run(&options),
         Deed::Test(options) => test::run(&options),
         Deed::Bench { rest } => bench::run(&rest),
+        Deed::Conformance { rest } => conformance::run(&rest),
         Deed::Dist => dist::run(),
         Deed::Walls => walls::run(),
         Deed::Vm(options) => vm::run(&options),

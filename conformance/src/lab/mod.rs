@@ -58,7 +58,8 @@ impl Lab {
     /// A tmpfs, because a bpffs below it and the pins of mount namespaces must not propagate to anybody: the kernel
     /// refuses to pin a mount namespace on a shared mount (unshare(1), "--mount=file").
     fn furnish(&self) -> Result<()> {
-        make_dir(&self.dir)?;
+        // The last lab that went may have taken the directory above with it, between its making and ours.
+        (0..3).find_map(|_| make_dir(&self.dir).ok()).map_or_else(|| make_dir(&self.dir), Ok)?;
         mount(Some("fairlead-lab"), &self.dir, Some("tmpfs"), MsFlags::empty(), Some("mode=0755"))
             .with_context(|| format!("mount a tmpfs on {}", self.dir.display()))?;
         mount(None::<&str>, &self.dir, None::<&str>, MsFlags::MS_PRIVATE, None::<&str>)

@@ -33,6 +33,7 @@ impl Binary {
     pub fn ring(&self) -> u8 {
         match (self.package.as_str(), self.kind.as_str()) {
             ("fairlead-conformance", "test") if self.target == "containers" => 4,
+            ("fairlead-conformance", "test") if self.target == "conformance_ours" => 1,
             ("fairlead-conformance", _) => 3,
             ("fairlead-ebpf-object", "test") | ("fairlead-proxy", _) => 2,
             ("fairlead-ebpf-shared" | "fairlead-proxy-model" | "fairlead-overlay-model", _) => 0,

@@ -21,8 +21,13 @@ const PACKAGES: &[(&str, &[&str])] =
     &[("fairlead-kernel", &[]), ("fairlead-ebpf-object", &[]), ("fairlead-proxy", &["attach"])];
 /// Of the conformance tests those that judge our own programs on the lab. The storm measures how often a race is met: an
 /// emulated machine is too slow to meet it.
-const ON_THE_LAB: &[(&str, &[&str])] =
-    &[("one_true_line", &[]), ("verbs", &[]), ("overlay", &[]), ("proxy", &["--skip", "storm"])];
+const ON_THE_LAB: &[(&str, &[&str])] = &[
+    ("conformance_ours", &[]),
+    ("one_true_line", &[]),
+    ("verbs", &[]),
+    ("overlay", &[]),
+    ("proxy", &["--skip", "storm"]),
+];
 
 /// Run them under every kernel there is.
 pub fn run(binaries: &[Binary], filter: Option<&str>) -> Result<Tally> {
