@@ -135,12 +135,26 @@ pub(super) fn see(seen: &mut Snapshot, when: &str, node: &Node, pods: &[crate::l
         limit::until("link-local addresses to be usable", limit::patience(5), || {
             Ok((!place.sh("ip -6 addr show tentative")?.contains("inet6")).then_some(()))
         })?;
+        limit::until("pairs to say that they have a carrier", limit::patience(5), || {
+            Ok(place
+                .json("ip -j link show type veth")?
+                .as_array()
+                .is_none_or(|all| all.iter().all(is_at_rest))
+                .then_some(()))
+        })?;
         seen.add_all(&format!("{when} {name}"), without_carrier(&Snapshot::network(place)?));
     }
     let mut files = Snapshot::default();
     files.add_files("/var/lib/cni", &node.var_lib().join("cni"))?;
     seen.add_all(when, files);
     Ok(())
+}
+
+/// The kernel notes a carrier up to a second late where both ends of a pair have the same index (net/core/link_watch.c,
+/// linkwatch_urgent_event), and an interface has its link-local address from then on.
+fn is_at_rest(link: &Value) -> bool {
+    let is_up = link["flags"].as_array().is_some_and(|flags| flags.iter().any(|flag| flag == "UP"));
+    !is_up || link["operstate"] == "UP" || link["operstate"] == "LOWERLAYERDOWN"
 }
 
 /// A bridge that got its first port or lost its last one says so up to a second later (net/core/link_watch.c,

@@ -1,7 +1,6 @@
 //! DEL: what is not there is done, nothing stops it, and it asks little of what it is told. The namespace may be gone or
 //! somebody else's by now, the configuration changed, the result lost, the ADD killed half way.
 
-use fairlead_kernel::conntrack::{self, Flows};
 use fairlead_kernel::netlink::Socket;
 use fairlead_kernel::{Error, link, neigh};
 use fairlead_protocol::{CniError, Request, delegate};
@@ -39,6 +38,10 @@ fn remove(request: &Request, gateway: Option<&str>, host: &mut Socket, troubles:
     let mut rules = Rules::open(&mut note);
     if let Some(rules) = &mut rules {
         rules.remove(addresses, port.as_ref().map(|port| &port[..]), |text| owner::is_of(text, &mark), &mut note);
+        // An end with our alias is one that the reference never touched.
+        if !found.is_marked() {
+            rules.remove_references(request, &found.addresses, &mut note);
+        }
     }
     let mut places: Vec<u32> =
         gateway.and_then(|name| link::get_by_name(host, name).ok()).map(|link| link.index).into_iter().collect();
@@ -51,7 +54,10 @@ fn remove(request: &Request, gateway: Option<&str>, host: &mut Socket, troubles:
             note(neigh::delete(host, place, *address).or_else(absent_is_done));
         }
     }
-    // Whoever gets the addresses next shall not get their flows.
-    let flows: Vec<Flows> = found.addresses.iter().map(|address| Flows::Of(*address)).collect();
-    note(conntrack::forget(&flows));
+    note(Rules::forget(rules.as_mut(), &found.addresses));
+    if found.host.is_none()
+        && let Some(rules) = rules
+    {
+        rules.leave();
+    }
 }

@@ -1,10 +1,15 @@
-//! Removing what an attachment has in nf_tables: its masquerade and its guard against forged senders.
+//! Removing what an attachment has in netfilter: its masquerade, its guard against forged senders, its flows; made by us, or
+//! by the reference.
 
 use std::net::IpAddr;
 
 use fairlead_kernel::Error;
+use fairlead_kernel::conntrack::{self, Flows};
 use fairlead_kernel::error::Errno;
 use fairlead_kernel::nft::Nftables;
+use fairlead_protocol::{Attachment, Request};
+
+use crate::reference;
 
 /// An open socket of nf_tables.
 ///
@@ -38,6 +43,42 @@ impl Rules {
         note(self.tolerant(removed));
         let removed = self.0.unprotect(ports, &mine);
         note(self.tolerant(removed));
+    }
+
+    /// Removes what the reference made for the attachment.
+    pub fn remove_references(
+        &mut self,
+        request: &Request,
+        addresses: &[IpAddr],
+        note: &mut impl FnMut(Result<(), Error>),
+    ) {
+        note(reference::masquerade::remove(&mut self.0, request, addresses));
+        note(reference::spoof::remove(&mut self.0, request));
+    }
+
+    /// Removes what the reference made for the network, but for these attachments.
+    pub fn collect_references(
+        &mut self,
+        network: &str,
+        valid: &[Attachment],
+        note: &mut impl FnMut(Result<(), Error>),
+    ) {
+        note(reference::masquerade::collect(&mut self.0, network, valid));
+        note(reference::spoof::collect(&mut self.0, valid));
+    }
+
+    /// Makes the kernel forget the flows of these addresses: whoever gets them next shall not get their flows.
+    pub fn forget(rules: Option<&mut Rules>, addresses: &[IpAddr]) -> Result<(), Error> {
+        let flows: Vec<Flows> = addresses.iter().map(|address| Flows::Of(*address)).collect();
+        match rules {
+            Some(Rules(nft)) => nft.forget(&flows),
+            None => conntrack::forget(&flows),
+        }
+    }
+
+    /// Gives the socket up at the end of a verb that removed no link, so that closing it would wait.
+    pub fn leave(self) {
+        self.0.leave();
     }
 
     /// A kernel that has netfilter's socket but not nf_tables answers EINVAL to everything.
