@@ -35,6 +35,7 @@ static PLUGINS: &[&dyn Plugin] = &[
     &ipam::static_addresses::Static,
     &main_plugins::loopback::Loopback,
     &main_plugins::ptp::Ptp,
+    &meta::firewall::Firewall,
     &meta::tuning::Tuning,
 ];
 

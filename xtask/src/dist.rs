@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 /// Names under which the plugin binary is started besides its own.
-const NAMES: &[&str] = &["bridge", "host-local", "static", "loopback", "ptp", "cnitool", "tuning"];
+const NAMES: &[&str] = &["bridge", "host-local", "static", "loopback", "ptp", "cnitool", "firewall", "tuning"];
 /// (package, binary) of the daemons and of the lab.
 const DAEMONS: &[(&str, &str)] = &[
     ("fairlead-proxy", "fairlead-proxy"),

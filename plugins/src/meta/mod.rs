@@ -1,3 +1,4 @@
 //! Plugins that change what others made: chained ones, and those that hand on.
 
+pub mod firewall;
 pub mod tuning;
