@@ -37,6 +37,7 @@ static PLUGINS: &[&dyn Plugin] = &[
     &main_plugins::ptp::Ptp,
     &meta::firewall::Firewall,
     &meta::tuning::Tuning,
+    &meta::bandwidth::Bandwidth,
 ];
 
 const HELP: &str = "\

@@ -17,7 +17,19 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 /// Names under which the plugin binary is started besides its own.
-const NAMES: &[&str] = &["bridge", "host-local", "static", "loopback", "ptp", "cnitool", "firewall", "tuning"];
+const NAMES: &[&str] = &[
+    "bridge",
+    "host-local",
+    "static",
+    "loopback",
+    "ptp",
+    "cnitool",
+    "portmap",
+    "firewall",
+    "tuning",
+    "bandwidth",
+    "flannel",
+];
 /// (package, binary) of the daemons and of the lab.
 const DAEMONS: &[(&str, &str)] = &[
     ("fairlead-proxy", "fairlead-proxy"),

@@ -23,6 +23,7 @@ pub mod neigh;
 pub mod netlink;
 pub mod netns;
 pub mod nft;
+pub mod qdisc;
 pub mod route;
 pub mod sysctl;
 pub mod terminal;

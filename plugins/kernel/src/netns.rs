@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use nix::sched::{CloneFlags, setns};
+use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::statfs::{FsType, fstatfs};
 
 use crate::error::{Cause, Errno, Error, Result};
@@ -65,6 +65,17 @@ impl Netns {
     /// The namespace the calling thread is in.
     pub fn current() -> Result<Netns> {
         Netns::open("/proc/thread-self/ns/net")
+    }
+
+    /// A new one, without a name: it goes with this value, and everything in it with it. The calling thread comes back as from
+    /// [`Netns::enter`].
+    pub fn anonymous() -> Result<Netns> {
+        let home = Home(Netns::current()?);
+        unshare(CloneFlags::CLONE_NEWNET)
+            .map_err(|errno| Error::new("create network namespace", "without a name", errno))?;
+        let made = Netns::current();
+        drop(home);
+        made
     }
 
     /// The path it was opened by.

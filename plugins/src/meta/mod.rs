@@ -1,4 +1,5 @@
 //! Plugins that change what others made: chained ones, and those that hand on.
 
+pub mod bandwidth;
 pub mod firewall;
 pub mod tuning;

@@ -92,6 +92,11 @@ impl Socket {
         Err(Cause::DumpInterrupted { attempts: DUMP_ATTEMPTS })
     }
 
+    /// For messages that netlink-packet-route does not know.
+    pub(crate) fn transport(&mut self) -> &mut Transport {
+        &mut self.transport
+    }
+
     fn send(&mut self, message: RouteNetlinkMessage, flags: u16) -> std::result::Result<u32, Cause> {
         let sequence = self.transport.next_sequence();
         let mut message = NetlinkMessage::from(message);
