@@ -166,9 +166,21 @@ fn rules_of_space() -> [Step; 4] {
     [Step::MarkHost, Step::ToHost, Step::MarkPort, Step::ToPort]
 }
 
-/// How many rules each chain has that is always there: what is missing is missing for everybody.
-pub(super) const EXPECTED: [(&str, usize); 7] =
-    [(PREROUTING, 1), (OUTPUT, 1), (LOCAL, 2), (GUARD, 2), (POSTROUTING, 0), ("forwards4", 4), ("forwards6", 4)];
+/// How many rules there are in each chain that a group's packets pass, at least.
+pub(super) fn rules_for(group: &Group) -> Vec<(String, usize)> {
+    let space = Space::of(group);
+    let ways = 2 + group.conditions.0.len();
+    let mut all = vec![(PREROUTING, 1), (OUTPUT, 1), (LOCAL, ways), (GUARD, 2)];
+    if group.masquerade != Masquerade::Nothing {
+        all.push((POSTROUTING, 1));
+    }
+    let named = all.into_iter().map(|(chain, count)| (chain.to_owned(), count));
+    let marking = marking_chains(group).into_iter().map(|chain| {
+        let count = if chain.contains("-from-") { 2 } else { 1 };
+        (chain, count)
+    });
+    named.chain([(space.chain(), rules_of_space().len())]).chain(marking).collect()
+}
 
 /// The table with all that does not depend on what is forwarded.
 pub(super) fn make_table() -> Transaction {

@@ -2,9 +2,10 @@
 
 use std::net::SocketAddr;
 
-use super::layout::{EXPECTED, FORWARDS, Space, marking_chains, probe};
+use super::layout::{FORWARDS, Space, marking_chains, probe, rules_for};
 use super::{Forward, Forwarded, Group};
 use crate::error::{Cause, Error, Result};
+use crate::nft::rule::Rule;
 use crate::nft::set::{Data, Element, Part, Set};
 use crate::nft::socket::Nftables;
 
@@ -28,14 +29,33 @@ impl Nftables {
         listed.map_err(|cause| Error::new("list", FORWARDS.name, cause))
     }
 
-    /// What of a group is not as [`Nftables::forward`] makes it, each in one sentence. `mine` says whose forwards are right.
-    pub fn forwards_missing(&mut self, group: &Group, mine: impl Fn(&str) -> bool) -> Result<Vec<String>> {
-        let fail = |cause| Error::new("look into", FORWARDS.name, cause);
+    /// What of these groups is not as [`Nftables::forward`] makes it, each in one sentence. `mine` says whose forwards are
+    /// right.
+    pub fn forwards_missing(&mut self, groups: &[Group], mine: impl Fn(&str) -> bool) -> Result<Vec<String>> {
+        let looked = self.rules(FORWARDS, None).and_then(|rules| {
+            let mut drifts = Vec::new();
+            for group in groups {
+                self.compare(group, &mine, &mut drifts)?;
+            }
+            // Without the table every forward is missing, which says it all.
+            if self.exists(FORWARDS, None)? {
+                drifts.extend(lacks(groups, &rules));
+            }
+            Ok(drifts)
+        });
+        looked.map_err(|cause| Error::new("look into", FORWARDS.name, cause))
+    }
+
+    fn compare(
+        &mut self,
+        group: &Group,
+        mine: impl Fn(&str) -> bool,
+        drifts: &mut Vec<String>,
+    ) -> std::result::Result<(), Cause> {
         let space = Space::of(group);
         let marked_by = marking_chains(group).into_iter().next();
-        let mut drifts = Vec::new();
         for forward in &group.forwards {
-            match self.forwarded_in(&space, forward).map_err(fail)? {
+            match self.forwarded_in(&space, forward)? {
                 None => drifts.push(format!("{forward} is not forwarded")),
                 Some(there) if !mine(&there.owner) => {
                     drifts.push(format!("{forward} is not forwarded: that port is of {:?}", there.owner));
@@ -45,28 +65,13 @@ impl Nftables {
                 }
                 Some(there) if there.marked_by != marked_by => {
                     let shown = |chain: &Option<String>| chain.clone().unwrap_or_else(|| "nothing".to_owned());
-                    drifts.push(format!(
-                        "{forward} is masqueraded by {}, not by {}",
-                        shown(&there.marked_by),
-                        shown(&marked_by)
-                    ));
+                    let (is, wanted) = (shown(&there.marked_by), shown(&marked_by));
+                    drifts.push(format!("{forward} is masqueraded by {is}, not by {wanted}"));
                 }
                 Some(_) => {}
             }
         }
-        Ok(drifts)
-    }
-
-    /// What the table lacks for everybody, each in one sentence. Empty if it is not there at all: then every forward is
-    /// missing, and [`Nftables::forwards_missing`] says so.
-    pub fn forwards_lack(&mut self) -> Result<Vec<String>> {
-        let rules = self.rules(FORWARDS, None).map_err(|cause| Error::new("read", FORWARDS.name, cause))?;
-        let lacks = |chain: &str, wanted: usize| rules.iter().filter(|rule| rule.chain == chain).count() < wanted;
-        if !self.exists(FORWARDS, None).map_err(|cause| Error::new("read", FORWARDS.name, cause))? {
-            return Ok(Vec::new());
-        }
-        let lacking = EXPECTED.iter().filter(|(chain, wanted)| lacks(chain, *wanted));
-        Ok(lacking.map(|(chain, _)| format!("chain {chain} of table inet {} lacks rules", FORWARDS.name)).collect())
+        Ok(())
     }
 
     /// Whether the kernel could forward: the table is made under another name and taken away in one transaction.
@@ -114,6 +119,20 @@ impl Nftables {
         }
         Ok(all)
     }
+}
+
+/// What the table lacks of what these groups need, each in one sentence.
+fn lacks(groups: &[Group], rules: &[Rule]) -> Vec<String> {
+    let mut wanted: Vec<(String, usize)> = Vec::new();
+    for group in groups {
+        wanted.extend(rules_for(group));
+    }
+    wanted.sort();
+    // Of two that say the same chain, the one that wants more comes first.
+    wanted.reverse();
+    wanted.dedup_by(|one, before| one.0 == before.0);
+    wanted.retain(|(chain, count)| rules.iter().filter(|rule| rule.chain == *chain).count() < *count);
+    wanted.iter().map(|(chain, _)| format!("chain {chain} of table inet {} lacks rules", FORWARDS.name)).collect()
 }
 
 /// The maps that a forward is in.
