@@ -6,6 +6,10 @@
 mod cnitool;
 mod container;
 mod doors;
+#[cfg(any(test, feature = "fuzz"))]
+#[doc(hidden)]
+#[allow(missing_docs)]
+pub mod fuzz;
 mod install;
 mod interrupt;
 mod ipam;
@@ -35,6 +39,7 @@ static PLUGINS: &[&dyn Plugin] = &[
     &ipam::static_addresses::Static,
     &main_plugins::loopback::Loopback,
     &main_plugins::ptp::Ptp,
+    &meta::portmap::Portmap,
     &meta::firewall::Firewall,
     &meta::tuning::Tuning,
     &meta::bandwidth::Bandwidth,
@@ -96,7 +101,9 @@ fn all_names() -> Vec<&'static str> {
 /// Neither plugin nor tool: say what there is, to people on stderr and to runtimes on stdout.
 fn unknown(name: &str) -> ExitCode {
     let known = names();
-    complain(format_args!("{name:?} is no plugin of this binary: link it under one of these names and call that: {known}"));
+    complain(format_args!(
+        "{name:?} is no plugin of this binary: link it under one of these names and call that: {known}"
+    ));
     let error = CniError::new(Code::InvalidEnvironment, format!("unknown plugin {name:?}"));
     let details = format!("this binary is {known}, by the name it is called by");
     tell(&error.with_details(details).to_json(Version::NEWEST));

@@ -13,7 +13,9 @@ pub fn read_config(kind: &str, request: &Request) -> Option<Result<(), CniError>
         "bridge" => main_plugins::bridge::config::Config::load(request).map(drop),
         "host-local" => ipam::host_local::config::Config::load(request).map(drop),
         "static" => ipam::static_addresses::config::Config::load(request).map(drop),
+        "portmap" => meta::portmap::config::Config::load(request).map(drop),
         "firewall" => meta::firewall::config::Config::load(request).map(drop),
+        "ptp" => main_plugins::ptp::config::Config::load(request).map(drop),
         "tuning" => meta::tuning::config::Config::load(request).map(drop),
         _ => return None,
     })
