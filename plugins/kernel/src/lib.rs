@@ -16,6 +16,9 @@ pub mod conntrack;
 pub mod error;
 pub mod events;
 pub mod fdb;
+#[cfg(feature = "fuzz")]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod link;
 pub mod lock;
 pub mod mac;

@@ -172,7 +172,12 @@ pub struct Found {
 
 /// Reads one file. `None`: it is something else than an entry.
 fn read_entry(file: &Path) -> Result<Option<Found>, String> {
-    let value = gojson::parse(&std::fs::read(file).map_err(|error| error.to_string())?)?;
+    parse_entry(&std::fs::read(file).map_err(|error| error.to_string())?)
+}
+
+/// Reads the text of a file, as [`Cache::entries`] does.
+pub fn parse_entry(text: &[u8]) -> Result<Option<Found>, String> {
+    let value = gojson::parse(text)?;
     let Ok(mut entry) = gojson::decode::<Entry>(&value) else { return Ok(None) };
     if entry.kind != KIND || entry.if_name.is_empty() {
         return Ok(None);

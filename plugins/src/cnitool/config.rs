@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use fairlead_protocol::{CniError, Code, is_valid_name};
 
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzz"))]
 pub use list::parse_list;
 pub use list::{NetworkList, PluginConfig};
 

@@ -56,6 +56,28 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     }
 }
 
+/// For the fuzzer: everything `lint` does with a text.
+#[cfg(any(test, feature = "fuzz"))]
+pub fn lint_bytes(bytes: &[u8]) {
+    lint::lint_bytes(bytes);
+}
+
+/// For the fuzzer.
+#[cfg(any(test, feature = "fuzz"))]
+pub use config::parse_list;
+
+/// For the fuzzer: what a plugin is sent.
+#[cfg(any(test, feature = "fuzz"))]
+pub fn stdin_of(list: &config::NetworkList, plugin: &config::PluginConfig, prev_result: Option<serde_json::Value>) -> Vec<u8> {
+    request::for_attachment(list, plugin, prev_result, &serde_json::Map::new())
+}
+
+/// For the fuzzer: a file of the cache.
+#[cfg(any(test, feature = "fuzz"))]
+pub fn read_cache(bytes: &[u8]) {
+    let _ = cache::parse_entry(bytes);
+}
+
 fn serve(call: &Call) -> Result<(), CniError> {
     let list = config::load(&call.config_directory, &call.network)?;
     // A chain that was begun is finished, or taken back: half of one is nobody's.

@@ -255,5 +255,15 @@ fn others(to: &Path, names: &[String]) -> Vec<String> {
     others
 }
 
+/// For the fuzzer: what is read of other people's files.
+#[cfg(any(test, feature = "fuzz"))]
+pub fn read(bytes: &[u8]) {
+    if let Some(found) = version::of(bytes) {
+        let _ = version::compare(&found, version::own());
+    }
+    let names = names_in(&String::from_utf8_lossy(bytes));
+    assert!(names.iter().all(|name| !name.contains('/') && name != ".."));
+}
+
 #[cfg(test)]
 mod tests;

@@ -2,4 +2,5 @@
 
 pub mod bandwidth;
 pub mod firewall;
+pub mod portmap;
 pub mod tuning;

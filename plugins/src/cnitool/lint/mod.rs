@@ -132,6 +132,24 @@ pub fn lint(bytes: &[u8], is_list: bool, around: &Around<'_>) -> Vec<Finding> {
     report.finish()
 }
 
+/// For the fuzzer: as a list and as a single plugin, beside itself.
+#[cfg(any(test, feature = "fuzz"))]
+pub fn lint_bytes(bytes: &[u8]) {
+    let itself = document::read(&String::from_utf8_lossy(bytes));
+    let around = Around {
+        uplink: Some(Uplink { name: "eth0".to_owned(), mtu: 1400 }),
+        missing: &|_| None,
+        unreadable: &|_| None,
+        neighbours: itself.map(|node| ("itself".to_owned(), node)).into_iter().collect(),
+    };
+    for is_list in [true, false] {
+        let findings = lint(bytes, is_list, &around);
+        let _ = (finding::as_text("f", &findings), finding::as_json("f", &findings));
+        let is_json = serde_json::from_str::<serde_json::Value>(&String::from_utf8_lossy(bytes)).is_ok();
+        assert!(is_json || findings.iter().any(|finding| finding.rule == "json"));
+    }
+}
+
 fn list(root: &Node, around: &Around<'_>, report: &mut Report) {
     keys::of_list(root, report);
     chain::head(root, report);
