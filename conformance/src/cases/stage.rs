@@ -27,7 +27,8 @@ pub struct Stage {
     pub(super) plugin: &'static str,
     pub(super) version: &'static str,
     seen: Snapshot,
-    names: Names,
+    /// What was seen since the last look: its names are still to be told by their owners.
+    fresh: Snapshot,
 }
 
 impl Stage {
@@ -41,7 +42,7 @@ impl Stage {
         let node = lab.node("node")?;
         quick_dad(&node)?;
         let (suite, peer) = (suite.clone(), peer.cloned());
-        Ok(Self { lab, node, suite, peer, plugin, version, seen: Snapshot::default(), names: Names::default() })
+        Ok(Self { lab, node, suite, peer, plugin, version, seen: Snapshot::default(), fresh: Snapshot::default() })
     }
 
     /// A pod, its namespace as a runtime makes one.
@@ -197,8 +198,9 @@ impl Stage {
     }
 
     /// What was seen, names drawn by lot told by their owners.
-    pub(super) fn seen(self) -> Snapshot {
-        self.seen.renamed(&self.names)
+    pub(super) fn seen(mut self) -> Snapshot {
+        self.seen.add_all("seen", self.fresh.renamed(&Names::default()));
+        self.seen
     }
 
     /// What a call said: of an error only that it was one, for words and codes differ with reason.
@@ -207,23 +209,41 @@ impl Stage {
             return;
         }
         let status = if finished.status.success() { "success" } else { "refused" };
-        self.seen.add(format!("{name}: status"), status);
+        self.fresh.add(format!("{name}: status"), status);
         if let (true, Ok(result)) = (finished.status.success(), finished.json()) {
-            self.seen.add_json(&format!("{name}: says"), &result);
+            self.fresh.add_json(&format!("{name}: says"), &result);
         }
     }
 
-    /// The pod's state: links, addresses, routes, sysctls.
+    /// The pod's state: links, addresses, routes, sysctls. Left out is what is a plugin's own choice: how it detects and
+    /// announces addresses, and what it writes on its devices.
     fn look(&mut self, pod: &Pod) -> Result<()> {
-        self.names = Names::of(&[("node", &self.node), (pod.name(), pod)])?;
-        let mut seen = Snapshot::default();
+        const LEFT_OUT: [&str; 12] = [
+            "fe80::",
+            "ff02:",
+            "33:33:",
+            "nft ",
+            "anycast",
+            "operstate",
+            "carrier",
+            "ifalias",
+            "arp_notify",
+            "ndisc_notify",
+            "accept_dad",
+            "enhanced_dad",
+        ];
         for (key, value) in Snapshot::network(pod)?.facts() {
-            let restless = ["fe80::", "ff02:", "33:33:", "nft ", "anycast", "operstate", "carrier"];
-            if !restless.iter().any(|word| key.contains(word)) {
-                seen.add(key, value);
+            if !LEFT_OUT.iter().any(|word| key.contains(word)) {
+                let value = if key.starts_with("addr ") { "there" } else { value };
+                self.fresh.add(format!("{}: {key}", pod.name()), value);
             }
         }
-        self.seen.add_all(pod.name(), seen);
+        let names = Names::of(&[("node", &self.node), (pod.name(), pod)])?;
+        for (key, value) in std::mem::take(&mut self.fresh).renamed(&names).facts() {
+            // A bridge without an address takes the lowest of its ports': whose a MAC is then is drawn by lot.
+            let value = if value.starts_with("<mac of node ") { "<mac of node>" } else { value };
+            self.seen.add(key, value);
+        }
         Ok(())
     }
 }

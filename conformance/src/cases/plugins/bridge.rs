@@ -47,6 +47,13 @@ pub(super) fn cases() -> Vec<Case> {
                 dns,
             ),
             case("T45", "DEL", ALL, (UPSTREAM, "what was never added is deleted with success"), never_added),
+            case(
+                "T42.second",
+                "ADD",
+                LISTS,
+                ("multus and others", "a second interface with a default route of its own, in the same container"),
+                second_interface,
+            ),
             case("T45.twice", "DEL", ALL, ("SPEC 1.1.0, DEL", "twice is once, and nothing is left"), twice),
             case(
                 "T46",
@@ -160,6 +167,21 @@ fn plan(stage: &mut Stage, plan: &Plan) -> Result<()> {
     ensure!(!devices(&pod)?.contains(&"eth0".into()), "eth0 is left");
     ensure!(devices(&stage.node)? == ["lo", "cni0"], "the node has {:?}", devices(&stage.node)?);
     stage.no_leases()
+}
+
+fn second_interface(stage: &mut Stage) -> Result<()> {
+    let pod = stage.pod("p")?;
+    for (ifname, name, subnets) in
+        [("eth0", "first", ["10.88.0.0/24", "fd00:88::/64"]), ("eth1", "second", ["10.99.0.0/24", "fd00:99::/64"])]
+    {
+        let config = config(stage, &subnets, json!({"name": name, "bridge": format!("br-{name}")}));
+        stage.add_as(&Call { ifname, ..Call::new("p", &pod) }, &pod, &config)?;
+    }
+    let routes = super::super::look::routes(&pod)?;
+    for gateway in ["10.88.0.1", "10.99.0.1", "fd00:88::1", "fd00:99::1"] {
+        ensure!(routes.contains(&format!("via {gateway} ")), "no route via {gateway} in:\n{routes}");
+    }
+    Ok(())
 }
 
 fn three_old(stage: &mut Stage) -> Result<()> {
