@@ -23,10 +23,15 @@ const BUILD: &[(&str, Proof, &str)] = &[
 
 /// What the tests and benchmarks need on top: peers and judges.
 const TESTS: &[(&str, Proof, &str)] = &[
+    ("g++", Program("c++"), "libFuzzer, which is C++"),
     ("nftables", Program("nft"), "read rules back with a tool that is not ours"),
     ("iptables", Program("iptables"), "the reference plugins' masquerade"),
     ("tcpdump", Program("tcpdump"), "captures when a test fails"),
     ("strace", Program("strace"), "no exec and no thread on ADD; crash points"),
+    ("dbus-daemon", Program("dbus-daemon"), "the firewall plugin's firewalld back end, on a bus of its own"),
+    ("dbus-bin", Program("dbus-send"), "the same"),
+    ("python3-dbus", File("/usr/lib/python3/dist-packages/dbus/__init__.py"), "the firewalld that the tests fake"),
+    ("python3-gi", File("/usr/lib/python3/dist-packages/gi/__init__.py"), "the same"),
     ("busybox-static", File("/bin/busybox"), "ring 4: the image of every container"),
     ("containerd", Program("containerd"), "ring 4: a runtime, by `ctr run --cni`"),
     ("podman", Program("podman"), "ring 4: a runtime, by its CNI back end"),
