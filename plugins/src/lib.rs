@@ -51,6 +51,7 @@ fairlead-cni: CNI plugins and cnitool in one binary. It is what it is called: li
   fairlead-cni NAME [ARGUMENTS]    as if it were called NAME
   fairlead-cni install --to DIR    put it under all of its names into DIR (`install --help` says more)
   fairlead-cni lint CONFLIST...    what is wrong with a network configuration, as `cnitool lint`
+  fairlead-cni ipam show|check|release    the addresses that host-local has given out (`ipam --help` says more)
   fairlead-cni --help | --version
 ";
 
@@ -71,6 +72,7 @@ pub fn main() -> ExitCode {
             Version::ALL[0],
             Version::NEWEST
         )),
+        Some("ipam") => ipam::host_local::operator::main(arguments),
         Some("install") => install::main(arguments, &all_names()),
         Some("lint") => cnitool::main(std::iter::once("lint".into()).chain(arguments)),
         // A runtime that takes the binary itself for a plugin gets an answer too.

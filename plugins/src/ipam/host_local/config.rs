@@ -11,7 +11,8 @@ use serde_json::Value;
 
 use super::range::{RangeConfig, RangeSet};
 
-const DEFAULT_DATA_DIR: &str = "/var/lib/cni/networks";
+/// Where the leases of all networks are unless `dataDir` says something else.
+pub const DEFAULT_DATA_DIR: &str = "/var/lib/cni/networks";
 
 /// A checked configuration.
 #[derive(Debug)]
@@ -81,18 +82,28 @@ impl Config {
         let Network { ipam, runtime_config, args, cni_version } = request.config()?;
         let ipam = ipam.ok_or_else(|| CniError::config("IPAM config missing 'ipam' key"))?;
         let requested = requested_addresses(request, &args.cni.ips, &runtime_config.ips)?;
-        let Ipam { subnet, range_start, range_end, gateway, ranges, routes, data_dir, resolv_conf } = ipam;
-        // In front of the others: the runtime's, then the one written directly.
-        let mut written = runtime_config.ip_ranges;
-        if subnet.is_some() {
-            written.push(vec![RangeConfig { subnet, range_start, range_end, gateway }]);
-        }
-        written.extend(ranges);
+        let written = ipam.written(runtime_config.ip_ranges);
         let sets = validate(&written, request.version.results_need_an_address(), &cni_version)?;
-        check_data_dir(&data_dir)?;
-        let directory = directory(&data_dir, &request.name);
-        Ok(Config { sets, routes, directory, resolv_conf, requested })
+        check_data_dir(&ipam.data_dir)?;
+        let directory = directory(&ipam.data_dir, &request.name);
+        Ok(Config { sets, routes: ipam.routes, directory, resolv_conf: ipam.resolv_conf, requested })
     }
+}
+
+impl Ipam {
+    /// All sets, in the order of their numbers: the runtime's, then the one written directly, then the others.
+    fn written(&self, runtimes: Vec<Vec<RangeConfig>>) -> Vec<Vec<RangeConfig>> {
+        let Ipam { subnet, range_start, range_end, gateway, .. } = *self;
+        let direct = subnet.is_some().then(|| vec![RangeConfig { subnet, range_start, range_end, gateway }]);
+        runtimes.into_iter().chain(direct).chain(self.ranges.iter().cloned()).collect()
+    }
+}
+
+/// What the configuration of a plugin lets be given out, without what a runtime adds. Errors as [`Config::load`].
+pub fn sets_of(plugin: &Value) -> Result<Vec<RangeSet>, CniError> {
+    let network: Network = gojson::decode(plugin).map_err(|error| CniError::new(Code::Decode, error.to_string()))?;
+    let ipam = network.ipam.ok_or_else(|| CniError::config("IPAM config missing 'ipam' key"))?;
+    validate(&ipam.written(Vec::new()), false, &network.cni_version)
 }
 
 /// A path that means the same wherever the runtime was started, and that nobody has to think about: the reference takes

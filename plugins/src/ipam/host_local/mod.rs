@@ -7,6 +7,7 @@ mod directory;
 mod index;
 mod lease;
 mod lock;
+pub mod operator;
 mod range;
 mod resolv_conf;
 mod store;

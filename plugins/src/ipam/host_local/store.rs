@@ -126,6 +126,23 @@ impl Store {
         self.directory.path()
     }
 
+    pub fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    /// Why the index is not believed. `None`: it is.
+    pub fn index_trouble(&self) -> Option<Distrust> {
+        match self.boot {
+            None => Some(Distrust("which boot this is cannot be told")),
+            Some(boot) => Index::open(&self.directory, boot).err(),
+        }
+    }
+
+    /// Whether a lease that was seen first under this boot was seen under the current one.
+    pub fn is_this_boot(&self, seen: u32) -> bool {
+        self.boot.is_some_and(|boot| boot.tag() == seen)
+    }
+
     /// Reads the directory: an index in memory that [`Store::settle`] will write. Leases of an earlier boot are removed,
     /// or, when nothing may be written, left out. Errors: code 5.
     pub fn rebuild(&mut self) -> Result<&mut Index, CniError> {

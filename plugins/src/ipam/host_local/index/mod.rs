@@ -29,7 +29,6 @@ mod slot;
 mod table;
 
 use std::collections::HashSet;
-use std::fs::File;
 use std::io;
 use std::net::IpAddr;
 use std::os::unix::fs::FileExt;
@@ -65,8 +64,6 @@ pub struct Distrust(pub &'static str);
 /// The memory of one directory.
 #[derive(Debug)]
 pub struct Index {
-    /// `None`: only in memory.
-    file: Option<File>,
     table: Table,
     /// Slots in use.
     used: u32,
@@ -103,10 +100,9 @@ impl Index {
         if header[32..72] != place_and_time(stamp, modified) {
             return Err(Distrust("the directory was changed by somebody else, or by a call that was killed"));
         }
-        let table = Table::of_file(file.try_clone().map_err(|_| Distrust("out of descriptors"))?, four(12));
+        let table = Table::of_file(file, four(12));
         let is_complete = four(24) & COMPLETE != 0;
         Ok(Index {
-            file: Some(file),
             table,
             used: four(16),
             old_format: four(20),
@@ -130,7 +126,6 @@ impl Index {
         }
         let table = Table::empty(pages);
         let mut index = Index {
-            file: None,
             table,
             used: 0,
             old_format: 0,
@@ -201,17 +196,17 @@ impl Index {
         if self.has_odd_names || self.is_crowded() {
             return Err(io::Error::other("the next call has to read the directory"));
         }
-        match &self.file {
-            Some(file) => self.table.write_changes(file)?,
-            None => {
-                let mut all = Vec::with_capacity((self.table.count() as usize + 1) * PAGE);
-                // A header with the time of no directory: what is remembered can be read, and nothing believed.
-                all.extend_from_slice(&self.header(Stamp::default(), boot));
-                all.resize(PAGE, 0);
-                self.table.bytes().for_each(|page| all.extend_from_slice(page));
-                self.file = Some(directory.prepare(&all)?);
-                directory.replace_by_prepared(INDEX)?;
-            }
+        if self.table.file().is_some() {
+            self.table.write_changes()?;
+        } else {
+            let mut all = Vec::with_capacity((self.table.count() as usize + 1) * PAGE);
+            // A header with the time of no directory: what is remembered can be read, and nothing believed.
+            all.extend_from_slice(&self.header(Stamp::default(), boot));
+            all.resize(PAGE, 0);
+            self.table.bytes().for_each(|page| all.extend_from_slice(page));
+            let file = directory.prepare(&all)?;
+            directory.replace_by_prepared(INDEX)?;
+            self.table.was_written_to(file);
         }
         let (_, (seconds, nanoseconds)) = directory.look()?;
         let ours = one_later((seconds, nanoseconds));
@@ -225,7 +220,7 @@ impl Index {
         self.settled = ours;
         self.is_changed = false;
         let header = self.header(stamp, boot);
-        self.file.as_ref().map_or(Ok(()), |file| file.write_all_at(&header, 0))
+        self.table.file().map_or(Ok(()), |file| file.write_all_at(&header, 0))
     }
 
     fn header(&self, stamp: Stamp, boot: Boot) -> [u8; HEADER] {

@@ -21,9 +21,9 @@ const OVERFLOWED: u8 = 0xff;
 /// Pages, some of them read.
 #[derive(Debug)]
 pub struct Table {
-    /// Where the pages that were not read yet are. `None`: all pages are in memory.
+    /// Where the pages are that were not read yet. `None`: all are in memory, and were never written.
     file: Option<File>,
-    /// How many there are: a power of two.
+    /// How many pages there are: a power of two.
     count: u32,
     pages: BTreeMap<u32, Page>,
 }
@@ -52,6 +52,17 @@ impl Table {
     /// `count` pages of a file, after one page of something else.
     pub fn of_file(file: File, count: u32) -> Table {
         Table { file: Some(file), count, pages: BTreeMap::new() }
+    }
+
+    /// The file, if there is one.
+    pub fn file(&self) -> Option<&File> {
+        self.file.as_ref()
+    }
+
+    /// Says where all pages were written to, after one page of something else.
+    pub fn was_written_to(&mut self, file: File) {
+        self.file = Some(file);
+        self.pages.values_mut().for_each(|page| page.dirty = None);
     }
 
     /// How many pages there are.
@@ -105,8 +116,9 @@ impl Table {
         self.pages.values().map(|page| &page.bytes[..])
     }
 
-    /// Writes what was changed, as `bytes` would be after one page of something else.
-    pub fn write_changes(&mut self, file: &File) -> io::Result<()> {
+    /// Writes what was changed to the file, if there is one.
+    pub fn write_changes(&mut self) -> io::Result<()> {
+        let Some(file) = &self.file else { return Ok(()) };
         for (number, page) in &mut self.pages {
             if let Some((first, last)) = page.dirty.take() {
                 let (from, to) = (first * SIZE, (last + 1) * SIZE);

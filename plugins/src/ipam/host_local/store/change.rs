@@ -110,37 +110,30 @@ impl Store {
         let survey = self.survey()?;
         let has_new = survey.leases.iter().any(|lease| lease.names(owner));
         let is_its = |lease: &&Lease| if has_new { lease.names(owner) } else { lease.names_only_the_container(owner) };
-        let removed = self.remove_leases(survey.leases.iter().filter(is_its));
-        // It is needed by nobody but the next call, which can do this too.
-        let _ = self.rebuild();
-        self.settle();
-        removed
+        let its: Vec<Lease> = survey.leases.iter().filter(is_its).cloned().collect();
+        self.remove_all(&its)
     }
 
     /// Removes every lease that belongs to none of the attachments, and what is nobody's. Returns what is there and is no
     /// lease, or cannot be read. Errors: as [`Store::release`].
     pub fn retain(&mut self, valid: &[Owner]) -> Result<Vec<String>, CniError> {
+        let survey = self.survey()?;
         let valid: HashSet<String> =
             valid.iter().flat_map(|owner| [owner.text(), owner.container_id.clone()]).collect();
-        self.remove_if(|lease, _| lease.text.as_ref().is_some_and(|text| !valid.contains(text)))?;
-        let survey = self.survey()?;
-        let unreadable = survey.leases.into_iter().filter(|lease| lease.text.is_none()).map(|lease| lease.name);
+        let is_dead = |lease: &Lease| lease.text.as_ref().is_some_and(|text| !valid.contains(text));
+        let (dead, alive): (Vec<Lease>, Vec<Lease>) = survey.leases.into_iter().partition(is_dead);
+        self.remove_all(&dead)?;
+        let unreadable = alive.into_iter().filter(|lease| lease.text.is_none()).map(|lease| lease.name);
         Ok(survey.strange.into_iter().chain(unreadable).collect())
     }
 
-    /// Removes every lease that `is_dead`, as many as it can. Errors: code 5, all of them in one.
-    pub fn remove_if(&mut self, is_dead: impl Fn(&Lease, Option<u32>) -> bool) -> Result<Vec<Lease>, CniError> {
-        let survey = self.survey()?;
-        let leases = survey.leases.into_iter().zip(survey.boots);
-        let dead: Vec<Lease> = leases.filter(|(lease, boot)| is_dead(lease, *boot)).map(|(lease, _)| lease).collect();
-        let removed = self.remove_leases(dead.iter());
+    /// Removes these, as many as it can. Errors: code 5, all of them in one.
+    pub fn remove_all(&mut self, leases: &[Lease]) -> Result<(), CniError> {
+        let failures: Vec<String> = leases.iter().filter_map(|lease| self.remove(&lease.name).err()).collect();
+        // It is needed by nobody but the next call, which can do this too.
         let _ = self.rebuild();
         self.settle();
-        removed.map(|()| dead)
-    }
-
-    fn remove_leases<'a>(&mut self, leases: impl Iterator<Item = &'a Lease>) -> Result<(), CniError> {
-        in_one(&leases.filter_map(|lease| self.remove(&lease.name).err()).collect::<Vec<String>>())
+        in_one(&failures)
     }
 
     /// A lease under its name. `None`: the name is taken, by somebody.

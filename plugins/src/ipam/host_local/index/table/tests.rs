@@ -47,7 +47,7 @@ fn changes_in_place_are_the_same_as_all_bytes() {
     opened.add_entry(entry(6)).unwrap();
     let (place, _) = opened.entries(&entry(1).key).unwrap()[0];
     opened.put(place, &[0; SIZE]).unwrap();
-    opened.write_changes(&file).unwrap();
+    opened.write_changes().unwrap();
     let mut again = Table::of_file(file.try_clone().unwrap(), 4);
     for (number, there) in [(1, 0), (2, 1), (6, 1), (3, 0)] {
         assert_eq!(again.entries(&entry(number).key).unwrap().len(), there, "{number}");
