@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
+use netlink_packet_core::NLM_F_CREATE;
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteMetric, RouteProtocol, RouteScope,
     RouteType,
@@ -119,6 +120,14 @@ impl fmt::Display for Route {
 pub fn add(socket: &mut Socket, route: &Route) -> Result<()> {
     socket
         .execute(RouteNetlinkMessage::NewRoute(route.message()), CREATE)
+        .map_err(|cause| Error::new("add route", route, cause))
+}
+
+/// Adds a route beside any other of the same destination, table and metric: an IPv4 one goes before it, IPv6 ones share the
+/// load. Errors: [`Error::is_exists`] if the very same route is there.
+pub fn add_beside(socket: &mut Socket, route: &Route) -> Result<()> {
+    socket
+        .execute(RouteNetlinkMessage::NewRoute(route.message()), NLM_F_CREATE)
         .map_err(|cause| Error::new("add route", route, cause))
 }
 

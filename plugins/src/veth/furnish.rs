@@ -45,7 +45,8 @@ pub fn furnish(request: &Request, furniture: &Furniture<'_>, pair: &Pair, doors:
         settle(request, index, doors)?;
     }
     for planned in furniture.routes {
-        route::add(&mut doors.pod, &route::Route { link: index, ..planned.clone() }).map_err(failed)?;
+        // Another network of the pod may have brought a default route of its own: as with the reference, the later one wins.
+        route::add_beside(&mut doors.pod, &route::Route { link: index, ..planned.clone() }).map_err(failed)?;
     }
     Ok(())
 }

@@ -122,7 +122,10 @@ fn kind_name(kind: &InfoKind) -> String {
     }
 }
 
+/// Every kernel says whether a bridge filters; one that could not says nothing of the VLAN of untagged frames
+/// (br_fill_info, net/bridge/br_netlink.c).
 fn filters_vlans(data: &[InfoBridge]) -> Option<bool> {
+    data.iter().find(|attribute| matches!(attribute, InfoBridge::VlanDefaultPvid(_)))?;
     data.iter().find_map(|attribute| match attribute {
         InfoBridge::VlanFiltering(on) => Some(*on),
         _ => None,

@@ -1,7 +1,5 @@
 //! Making the plan true, step by step.
 
-use std::io::Write;
-
 use fairlead_kernel::error::Errno;
 use fairlead_kernel::link::{self, Bridge, BridgePortState, Link, LinkFlags, PortSettings};
 use fairlead_kernel::netlink::Socket;
@@ -11,6 +9,7 @@ use fairlead_protocol::{CniError, CniResult, Interface, Request};
 use super::config::Config;
 use super::gateway;
 use super::plan::Plan;
+use crate::complain;
 use crate::container::failed;
 use crate::doors::Doors;
 use crate::veth::furnish::{Furniture, furnish};
@@ -57,7 +56,6 @@ pub fn attach(
 /// and changes with them. An existing bridge is taken as it is, but for being up, hearing everything if asked, and not
 /// listening to routers.
 fn ensure_bridge(host: &mut Socket, config: &Config) -> Result<Link, CniError> {
-    let mut made = false;
     let mut found = link::get_by_name(host, &config.bridge);
     if found.as_ref().is_err_and(Error::is_not_found) {
         let new = Bridge {
@@ -68,9 +66,12 @@ fn ensure_bridge(host: &mut Socket, config: &Config) -> Result<Link, CniError> {
             ..Bridge::default()
         };
         match link::create_bridge(host, &new) {
-            Ok(()) => made = true,
+            Ok(()) => {}
             // Another ADD was faster.
             Err(error) if error.is_exists() => {}
+            Err(error) if new.vlan_filtering && error.errno() == Some(Errno::EOPNOTSUPP) => {
+                return Err(without_vlans(error));
+            }
             Err(error) => return Err(failed(error)),
         }
         found = link::get_by_name(host, &config.bridge);
@@ -79,8 +80,8 @@ fn ensure_bridge(host: &mut Socket, config: &Config) -> Result<Link, CniError> {
     if !bridge.is("bridge") {
         return Err(CniError::internal(format!("{:?} already exists but is not a bridge", config.bridge)));
     }
-    if config.vlans.filtered && bridge.filters_vlans != Some(true) {
-        refuse_without_vlans(&bridge, made, host)?;
+    if config.vlans.filtered {
+        look_at_filter(&bridge)?;
     }
     if config.promiscuous && !bridge.flags.contains(LinkFlags::Promisc) {
         link::set_promiscuous(host, bridge.index, true).map_err(failed)?;
@@ -96,25 +97,27 @@ fn ensure_bridge(host: &mut Socket, config: &Config) -> Result<Link, CniError> {
     Ok(bridge)
 }
 
-/// A kernel that cannot filter makes the bridge all the same, and says so no earlier than when a port shall be a member. A
-/// bridge of somebody else's that could and does not is taken as it is, as by the reference: its owner may have other
+/// A bridge of somebody else's that could filter and does not is taken as it is, as by the reference: its owner may have other
 /// things on it that live from tags passing. But he is told.
-fn refuse_without_vlans(bridge: &Link, made: bool, host: &mut Socket) -> Result<(), CniError> {
-    if bridge.filters_vlans.is_some() {
-        let text = format!("bridge {} does not filter VLANs: vlan and vlanTrunk keep nothing apart on it", bridge.name);
-        let advice = format!("ip link set {} type bridge vlan_filtering 1", bridge.name);
-        // For whoever reads the runtime's log; nobody may.
-        let _ = writeln!(std::io::stderr().lock(), "{text} ({advice})");
-        return Ok(());
+fn look_at_filter(bridge: &Link) -> Result<(), CniError> {
+    match bridge.filters_vlans {
+        Some(true) => Ok(()),
+        Some(false) => {
+            let name = &bridge.name;
+            complain(format_args!(
+                "bridge {name} does not filter VLANs: vlan and vlanTrunk keep nothing apart on it (ip link set {name} type \
+                 bridge vlan_filtering 1)"
+            ));
+            Ok(())
+        }
+        None => Err(without_vlans(Error::new("filter VLANs on bridge", &bridge.name, Errno::EOPNOTSUPP))),
     }
-    let error = failed(Error::new("filter VLANs on bridge", &bridge.name, Errno::EOPNOTSUPP)).with_details(
+}
+
+fn without_vlans(error: Error) -> CniError {
+    failed(error).with_details(
         "this kernel was built without CONFIG_BRIDGE_VLAN_FILTERING: take vlan and vlanTrunk out of the configuration",
-    );
-    if made {
-        // Nobody else can have come to lean on it in this moment.
-        let _ = link::delete(host, bridge.index);
-    }
-    Err(error)
+    )
 }
 
 /// Until the port carries frames. One that never does would be a container without a network. A container's end that stays
