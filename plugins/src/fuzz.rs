@@ -92,7 +92,10 @@ fn args(bytes: &[u8]) {
     let strict = Args::parse(&text, &known);
     let lenient = Args::parse_lenient(&text, &known);
     if let Ok(strict) = strict {
-        assert!(known.iter().all(|key| strict.get(key) == lenient.get(key)), "lenient reads more, never something else");
+        assert!(
+            known.iter().all(|key| strict.get(key) == lenient.get(key)),
+            "lenient reads more, never something else"
+        );
     }
 }
 
@@ -121,7 +124,8 @@ mod tests {
     fn the_corpus_is_survived() {
         let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus");
         for (name, target) in TARGETS {
-            let seeds = std::fs::read_dir(corpus.join(name)).unwrap_or_else(|error| panic!("corpus of {name}: {error}"));
+            let seeds =
+                std::fs::read_dir(corpus.join(name)).unwrap_or_else(|error| panic!("corpus of {name}: {error}"));
             let mut count = 0;
             for seed in seeds {
                 target(&std::fs::read(seed.unwrap().path()).unwrap());

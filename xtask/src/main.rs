@@ -1,4 +1,4 @@
-//! The developer's loop: `cargo xtask setup|demo|test|bench|conformance|dist|walls|vm`.
+//! The developer's loop: `cargo xtask setup|demo|test|fuzz|bench|conformance|dist|walls|vm`.
 //!
 //! It knows no packet, no CNI and no Kubernetes: it installs what the build needs, builds, calls the lab and the test
 //! binaries, and adds up what they say. It must stay buildable on a machine that has nothing but rustup and a C linker,
@@ -8,6 +8,7 @@ mod bench;
 mod conformance;
 mod demo;
 mod dist;
+mod fuzz;
 mod peers;
 mod place;
 mod setup;
@@ -52,6 +53,8 @@ enum Deed {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         rest: Vec<String>,
     },
+    /// Feed broken bytes to whatever reads other people's: libFuzzer, on the stable compiler
+    Fuzz(fuzz::Options),
     /// Build what ships into target/dist
     Dist,
     /// Check what must be absent: dependencies, imports, unsafe, long files
@@ -68,6 +71,7 @@ fn main() -> ExitCode {
         Deed::Test(options) => test::run(&options),
         Deed::Bench { rest } => bench::run(&rest),
         Deed::Conformance { rest } => conformance::run(&rest),
+        Deed::Fuzz(options) => fuzz::run(&options),
         Deed::Dist => dist::run(),
         Deed::Walls => walls::run(),
         Deed::Vm(options) => vm::run(&options),

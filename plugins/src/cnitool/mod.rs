@@ -68,7 +68,11 @@ pub use config::parse_list;
 
 /// For the fuzzer: what a plugin is sent.
 #[cfg(any(test, feature = "fuzz"))]
-pub fn stdin_of(list: &config::NetworkList, plugin: &config::PluginConfig, prev_result: Option<serde_json::Value>) -> Vec<u8> {
+pub fn stdin_of(
+    list: &config::NetworkList,
+    plugin: &config::PluginConfig,
+    prev_result: Option<serde_json::Value>,
+) -> Vec<u8> {
     request::for_attachment(list, plugin, prev_result, &serde_json::Map::new())
 }
 

@@ -14,7 +14,7 @@ use clap::Args;
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
-use tally::Tally;
+pub use tally::Tally;
 
 /// A binary that runs longer than this hangs.
 const LIMIT: Duration = Duration::from_secs(900);
@@ -102,7 +102,10 @@ fn run_ring(ring: u8, binaries: &[Binary], options: &Options) -> Result<Tally> {
     }
     if options.filter.is_none() {
         match ring {
-            0 => sum.add(documentation()?),
+            0 => {
+                sum.add(documentation()?);
+                sum.add(crate::fuzz::short()?);
+            }
             3 => sum.add(demo()?),
             _ => {}
         }
