@@ -178,6 +178,23 @@ fn a_bridge_opens_with_the_last_for_whom_it_was_shut() {
 }
 
 #[test]
+fn tables_that_were_left_empty_go_with_the_next_removal() {
+    in_fresh_namespace(|| {
+        let mut nft = Nftables::open().unwrap();
+        let mut wanted = admission(&["10.1.0.2"], "one");
+        wanted.isolation = shut("br0", true, Some("veth1"));
+        nft.admit(&wanted).unwrap();
+        let inet = ["set pods4", "set bridges", "map within", "map members"]
+            .map(|one| one.replace(' ', " inet fairlead_firewall "));
+        for set in inet.iter().map(|one| &one[..]).chain(["set bridge fairlead_firewall ports"]) {
+            run(&format!("nft flush {set}"));
+        }
+        assert_eq!(nft.dismiss(Some(&hint(&["10.1.0.2"])), |_| true).unwrap().len(), 0);
+        assert_nothing_left();
+    });
+}
+
+#[test]
 fn owners_in_parallel_lose_nothing() {
     in_fresh_namespace(|| {
         std::thread::scope(|scope| {

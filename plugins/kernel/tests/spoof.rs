@@ -82,6 +82,21 @@ fn a_check_that_somebody_took_half_away_is_noticed_healed_and_removed() {
 }
 
 #[test]
+fn a_table_that_was_left_empty_goes_with_the_next_removal() {
+    in_fresh_namespace(|| {
+        let mut nft = Nftables::open().unwrap();
+        nft.protect("veth1", mac(1), "one").unwrap();
+        for set in
+            ["set bridge fairlead_spoof allowed", "set bridge fairlead_spoof ports", "map bridge fairlead_spoof own"]
+        {
+            run(&format!("nft flush {set}"));
+        }
+        assert_eq!(nft.unprotect(Some(&["veth1".into()]), |_| true).unwrap(), 0);
+        assert_eq!(ruleset(), "");
+    });
+}
+
+#[test]
 fn owners_in_parallel_lose_nothing() {
     in_fresh_namespace(|| {
         std::thread::scope(|scope| {

@@ -96,12 +96,10 @@ impl Nftables {
                 }
             };
             gone.retain(|one| mine(&one.owner));
-            if gone.is_empty() {
-                return Ok(0);
-            }
             for one in &gone {
                 transaction = self.remove(transaction, one).map_err(fail)?;
             }
+            // Nothing of the owner's: a table that an interrupted removal left empty goes all the same.
             match self.commit(&transaction) {
                 Ok(()) => {
                     self.remove_empty_spoof_table().map_err(fail)?;
@@ -118,7 +116,7 @@ impl Nftables {
     fn remove_empty_spoof_table(&mut self) -> std::result::Result<(), Cause> {
         for _ in 0..ATTEMPTS {
             let generation = self.generation()?;
-            if self.any_element(&OWN, |_| true)? {
+            if !self.exists(SPOOF, None)? || self.any_element(&OWN, |_| true)? {
                 return Ok(());
             }
             match self.commit(&Transaction::default().at(generation).delete_table(SPOOF)) {

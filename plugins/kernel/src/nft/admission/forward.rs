@@ -105,6 +105,9 @@ impl Nftables {
     /// What also takes away our rule, and the chains that hold nobody else's.
     pub(super) fn without_chains(&mut self, mut all: Transaction) -> Result<Transaction, Cause> {
         for table in [Family::Ip, Family::Ip6].map(filter) {
+            if !self.exists(table, Some(CNI_FORWARD))? {
+                continue;
+            }
             let Standing { rules, jumps } = self.standing(table)?;
             let delete = |all: Transaction, rule: &Rule| all.delete_rule(table, &rule.chain, rule.handle);
             all = rules.iter().filter(|rule| accepts(rule)).fold(all, delete);
@@ -112,7 +115,7 @@ impl Nftables {
             let ours = rules.iter().all(|rule| accepts(rule) || is_admin(rule));
             let chains = self.chains(table)?;
             let uses = |name: &str| chains.iter().find(|chain| chain.name == name).map(|chain| chain.uses);
-            // Somebody else's rule leads here too, or there is nothing of ours at all.
+            // Somebody else's rule leads here too.
             if !ours || uses(CNI_FORWARD) != Some((rules.len() + jumps.len()) as u32) {
                 continue;
             }

@@ -9,7 +9,6 @@ use super::{ATTEMPTS, Hint, NAME, changed_by_others};
 use crate::error::{Cause, Error, Result};
 use crate::nft::set::{Data, Element, Part};
 use crate::nft::socket::{Nftables, is_stale};
-use crate::nft::table::Verdict;
 use crate::nft::transaction::Transaction;
 
 impl Nftables {
@@ -27,7 +26,7 @@ impl Nftables {
             // Nothing of the owner's: what an interrupted removal left empty goes all the same.
             match self.commit(&found.delete(start)) {
                 Ok(()) => {
-                    self.tidy(&found.bridges()).map_err(fail)?;
+                    self.tidy().map_err(fail)?;
                     return Ok(found.pods.iter().filter_map(Element::address).collect());
                 }
                 Err(cause) if is_stale(&cause) || cause.is_not_found() => {}
@@ -38,10 +37,10 @@ impl Nftables {
     }
 
     /// Bridges without members open, empty tables go. Somebody who commits something else in between does not save them.
-    fn tidy(&mut self, bridges: &[String]) -> std::result::Result<(), Cause> {
+    fn tidy(&mut self) -> std::result::Result<(), Cause> {
         for _ in 0..ATTEMPTS {
             let generation = self.generation()?;
-            let transaction = self.opened(bridges)?;
+            let transaction = self.opened()?;
             let transaction = self.without_empty(transaction)?;
             if transaction.is_empty() {
                 return Ok(());
@@ -86,24 +85,30 @@ impl Nftables {
         Ok(found)
     }
 
-    /// What opens the bridges that nobody shuts any more, or not so strictly.
-    fn opened(&mut self, bridges: &[String]) -> std::result::Result<Transaction, Cause> {
+    /// What opens the bridges that nobody shuts any more, or not so strictly. All of them are looked at, there are few: whoever
+    /// was interrupted before this left one shut.
+    fn opened(&mut self) -> std::result::Result<Transaction, Cause> {
+        let mut bridges: Vec<String> = self.elements(&BRIDGES)?.iter().filter_map(table::bridge_of).collect();
+        bridges.extend(self.elements(&WITHIN)?.iter().filter_map(table::bridge_of));
+        bridges.sort();
+        bridges.dedup();
         let mut all = Transaction::default();
-        for bridge in bridges {
+        for bridge in &bridges {
             let is_of = |one: &Element| one.key.first() == Some(&name(bridge));
-            let strict = Data::Verdict(Verdict::Drop);
-            if self.any_element(&MEMBERS, |one| is_of(one) && one.data == strict)? {
-                continue;
-            }
+            let strict = Data::Verdict(verdict_of(true));
             let key = [name(bridge), name(bridge)];
             let within = self.element(&WITHIN, &key)?;
+            let is_strict = within.as_ref().is_some_and(|within| within.data == strict);
+            if is_strict && self.any_element(&MEMBERS, |one| is_of(one) && one.data == strict)? {
+                continue;
+            }
             let shut = self.any_element(&MEMBERS, is_of)?;
-            if within.as_ref().is_some_and(|within| !shut || within.data == strict) {
+            if within.is_some() && (is_strict || !shut) {
                 all = all.delete_element(&WITHIN, &key);
-                if shut {
-                    let data = Data::Verdict(verdict_of(false));
-                    all = all.new_element(&WITHIN, &Element { data, ..bare(key.to_vec()) });
-                }
+            }
+            if is_strict && shut {
+                let lax = Element { data: Data::Verdict(verdict_of(false)), ..bare(key.to_vec()) };
+                all = all.new_element(&WITHIN, &lax);
             }
             if !shut && self.element(&BRIDGES, &key[..1])?.is_some() {
                 all = all.delete_element(&BRIDGES, &key[..1]);
@@ -137,14 +142,6 @@ struct Found {
 }
 
 impl Found {
-    /// The bridges of the members, each once.
-    fn bridges(&self) -> Vec<String> {
-        let mut all: Vec<String> = self.members.iter().filter_map(table::bridge_of).collect();
-        all.sort();
-        all.dedup();
-        all
-    }
-
     fn delete(&self, all: Transaction) -> Transaction {
         let pods = self.pods.iter().filter_map(|pod| Some((pods_of(pod.address()?), pod)));
         let members = self.members.iter().map(|one| (&MEMBERS, one));
