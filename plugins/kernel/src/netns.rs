@@ -70,9 +70,10 @@ impl Netns {
     /// A new one, without a name: it goes with this value, and everything in it with it. The calling thread comes back as from
     /// [`Netns::enter`].
     pub fn anonymous() -> Result<Netns> {
-        let home = Home(Netns::current()?);
+        let here = Netns::current()?;
         unshare(CloneFlags::CLONE_NEWNET)
             .map_err(|errno| Error::new("create network namespace", "without a name", errno))?;
+        let home = Home(here);
         let made = Netns::current();
         drop(home);
         made
@@ -95,9 +96,10 @@ impl Netns {
     /// The outer error is that of going in; what `work` returns is handed through. A thread that cannot come back would
     /// go on changing the wrong namespace: that is a panic.
     pub fn enter<T>(&self, work: impl FnOnce() -> T) -> Result<T> {
-        let home = Home(Netns::current()?);
+        let here = Netns::current()?;
         setns(&self.file, CloneFlags::CLONE_NEWNET)
             .map_err(|errno| Error::new("enter network namespace", self.path.display(), errno))?;
+        let home = Home(here);
         let result = work();
         drop(home);
         Ok(result)
