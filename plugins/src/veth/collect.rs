@@ -26,6 +26,7 @@ pub fn collect(request: &Request) -> Result<(), CniError> {
     if let Some(mut rules) = Rules::open(&mut note) {
         rules.remove(None, None, |text| stale.is_text(text), &mut note);
         rules.collect_references(&request.name, &valid, &mut note);
+        rules.leave();
     }
     match request.ipam_type() {
         Ok(ipam) if ipam.is_empty() => {}

@@ -55,9 +55,7 @@ fn remove(request: &Request, gateway: Option<&str>, host: &mut Socket, troubles:
         }
     }
     note(Rules::forget(rules.as_mut(), &found.addresses));
-    if found.host.is_none()
-        && let Some(rules) = rules
-    {
+    if let Some(rules) = rules {
         rules.leave();
     }
 }

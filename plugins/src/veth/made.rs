@@ -3,9 +3,8 @@
 
 use std::net::IpAddr;
 
-use fairlead_kernel::Mac;
-use fairlead_kernel::link;
 use fairlead_kernel::nft::Nftables;
+use fairlead_kernel::{Error, Mac, link};
 use fairlead_protocol::{CniError, CniResult, Request, delegate};
 use ipnet::IpNet;
 
@@ -22,13 +21,14 @@ pub struct Made<'a> {
     host_end: Option<u32>,
     masqueraded: Vec<IpAddr>,
     protected: Option<String>,
+    nft: Option<Nftables>,
 }
 
 impl<'a> Made<'a> {
     /// Nothing yet.
     pub fn new(request: &'a Request) -> Made<'a> {
         let mark = owner::mark(&request.name, &request.container_id, &request.ifname);
-        Made { request, mark, ipam: None, host_end: None, masqueraded: Vec::new(), protected: None }
+        Made { request, mark, ipam: None, host_end: None, masqueraded: Vec::new(), protected: None, nft: None }
     }
 
     /// What says in the kernel whose something is.
@@ -53,49 +53,63 @@ impl<'a> Made<'a> {
 
     /// Masquerades what the container sends beyond its networks.
     pub fn masquerade(&mut self, addresses: &[IpNet]) -> Result<(), CniError> {
-        let mut nft = Nftables::open().map_err(failed)?;
-        nft.masquerade(addresses, &self.text()).map_err(failed)?;
+        let text = self.text();
+        self.nft()?.masquerade(addresses, &text).map_err(failed)?;
         self.masqueraded = addresses.iter().map(|net| net.addr()).collect();
         Ok(())
     }
 
     /// Lets nothing in by the port of this name that does not come from the container's own hardware address.
     pub fn protect(&mut self, port: &str, mac: Mac) -> Result<(), CniError> {
-        let mut nft = Nftables::open().map_err(failed)?;
-        nft.protect(port, mac, &self.text()).map_err(failed)?;
+        let text = self.text();
+        self.nft()?.protect(port, mac, &text).map_err(failed)?;
         self.protected = Some(port.to_owned());
         Ok(())
     }
 
-    /// Takes everything back, the last first, and never stops: the error, completed by what went wrong on the way.
-    pub fn undo(self, error: CniError, doors: &mut Doors) -> CniError {
-        let mut troubles = Vec::new();
-        let mut note = |trouble: Option<String>| troubles.extend(trouble);
-        let told = |result: Result<(), fairlead_kernel::Error>| result.err().map(|error| error.to_string());
-        // Closing a socket that has removed something waits for a grace period; at the end there is none left to wait for.
-        let mut sockets = Vec::new();
-        let mark = &self.mark;
-        if !self.masqueraded.is_empty() {
-            let removed = Nftables::open().and_then(|nft| {
-                sockets.push(nft);
-                let nft = sockets.last_mut().expect("just pushed");
-                nft.unmasquerade(Some(&self.masqueraded), |found| owner::is_of(found, mark)).map(drop)
-            });
-            note(told(removed));
+    fn nft(&mut self) -> Result<&mut Nftables, CniError> {
+        let nft = match self.nft.take() {
+            Some(nft) => nft,
+            None => Nftables::open().map_err(failed)?,
+        };
+        Ok(self.nft.insert(nft))
+    }
+
+    /// The end of the ADD: what it answers, or its error with everything taken back.
+    pub fn end(self, attached: Result<CniResult, CniError>, doors: &mut Doors) -> Result<CniResult, CniError> {
+        match attached {
+            Ok(result) => {
+                // Closing waits if anybody removed something in the meantime.
+                if let Some(nft) = self.nft {
+                    nft.leave();
+                }
+                Ok(result)
+            }
+            Err(error) => Err(self.undo(error, doors)),
         }
-        if let Some(port) = self.protected {
-            let removed = Nftables::open().and_then(|nft| {
-                sockets.push(nft);
-                let nft = sockets.last_mut().expect("just pushed");
-                nft.unprotect(Some(&[port]), |found| owner::is_of(found, mark)).map(drop)
-            });
-            note(told(removed));
+    }
+
+    /// Takes everything back, the last first, and never stops: the error, completed by what went wrong on the way.
+    fn undo(mut self, error: CniError, doors: &mut Doors) -> CniError {
+        let mut troubles = Vec::new();
+        let mut note = |result: Result<(), Error>| troubles.extend(result.err().map(|error| error.to_string()));
+        if let Some(nft) = &mut self.nft {
+            let mine = |found: &str| owner::is_of(found, &self.mark);
+            if !self.masqueraded.is_empty() {
+                note(nft.unmasquerade(Some(&self.masqueraded), mine).map(drop));
+            }
+            if let Some(port) = self.protected {
+                note(nft.unprotect(Some(&[port]), mine).map(drop));
+            }
         }
         if let Some(index) = self.host_end {
-            note(told(link::delete(&mut doors.host, index).or_else(absent_is_done)));
+            note(link::delete(&mut doors.host, index).or_else(absent_is_done));
         }
         if let Some(ipam) = self.ipam {
-            note(delegate::del(&ipam, self.request).err().map(|error| error.to_string()));
+            troubles.extend(delegate::del(&ipam, self.request).err().map(|error| error.to_string()));
+        }
+        if let Some(nft) = self.nft {
+            nft.leave();
         }
         if troubles.is_empty() {
             return error;

@@ -12,10 +12,6 @@ use fairlead_protocol::{Attachment, Request};
 use crate::reference;
 
 /// An open socket of nf_tables.
-///
-/// Closing one that has removed something waits until the kernel has freed it, an RCU grace period (nft_rcv_nl_event,
-/// net/netfilter/nf_tables_api.c). Removing a link waits for one too: closed after that, this one has nothing left to wait
-/// for.
 pub struct Rules(Nftables);
 
 impl Rules {
@@ -76,7 +72,7 @@ impl Rules {
         }
     }
 
-    /// Gives the socket up at the end of a verb that removed no link, so that closing it would wait.
+    /// Gives the socket up at the end of the verb: closing it would wait until what was removed is freed, by whomever.
     pub fn leave(self) {
         self.0.leave();
     }

@@ -29,7 +29,8 @@ impl Plugin for Bridge {
         request.version.require_addresses(!config.ipam.is_empty())?;
         let mut doors = Doors::open(request)?;
         let mut made = Made::new(request);
-        apply::attach(request, &config, &mut doors, &mut made).map_err(|error| made.undo(error, &mut doors))
+        let attached = apply::attach(request, &config, &mut doors, &mut made);
+        made.end(attached, &mut doors)
     }
 
     fn check(&self, request: &Request) -> Result<(), CniError> {

@@ -24,7 +24,8 @@ impl Plugin for Ptp {
         let config = Config::load(request)?;
         let mut doors = Doors::open(request)?;
         let mut made = Made::new(request);
-        apply::attach(request, &config, &mut doors, &mut made).map_err(|error| made.undo(error, &mut doors))
+        let attached = apply::attach(request, &config, &mut doors, &mut made);
+        made.end(attached, &mut doors)
     }
 
     fn check(&self, request: &Request) -> Result<(), CniError> {
