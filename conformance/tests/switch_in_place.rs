@@ -202,3 +202,72 @@ fn pods_of_ours_are_deleted_by_the_reference_and_the_rest_collected_by_ours() ->
     }
     Ok(())
 }
+
+#[test]
+fn ten_pods_of_the_reference_are_deleted_at_once() -> Result<()> {
+    let (reference, ours) = (Suite::reference()?, Suite::ours()?);
+    for backend in BACKENDS {
+        let scene = Scene::new(backend, "ten")?;
+        let own = scene.add(&reference, "own", 8079)?;
+        scene.del(&reference, &own, Some(&own.result))?;
+        let what_stays = Snapshot::network(&scene.node)?;
+        let pods: Vec<Attached> = (0..10)
+            .map(|number| scene.add(&reference, &format!("pod{number}"), 8080 + number))
+            .collect::<Result<_>>()?;
+        std::thread::scope(|scope| {
+            let (scene, ours) = (&scene, &ours);
+            let deletions: Vec<_> =
+                pods.iter().map(|pod| scope.spawn(move || scene.del(ours, pod, Some(&pod.result)))).collect();
+            deletions.into_iter().try_for_each(|deletion| deletion.join().expect("a deletion panicked"))
+        })?;
+        let left = additions(&what_stays, &Snapshot::network(&scene.node)?);
+        assert!(left.is_empty(), "{backend}:\n{}", render(&left));
+    }
+    Ok(())
+}
+
+#[test]
+fn what_older_releases_of_the_reference_left_goes_too() -> Result<()> {
+    let ours = Suite::ours()?;
+    let scene = Scene::new("iptables", "older")?;
+    let pod = scene.lab.pod(&scene.node, "pod")?;
+    // `printf testicee6giejonei6so | sha512sum`: the network's name and the container's.
+    let (masquerade, dnat, snat) =
+        ("CNI-022110f36292712c8bb50a90", "CNI-DN-022110f36292712c8bb50", "CNI-SN-022110f36292712c8bb50");
+    let comment = "--comment OF -j";
+    let lines = [
+        "iptables-nft -t nat -N CNI-HOSTPORT-DNAT",
+        "iptables-nft -t nat -N CNI-HOSTPORT-SNAT",
+    ]
+    .map(str::to_owned)
+    .into_iter()
+    .chain([masquerade, dnat, snat].map(|chain| format!("iptables-nft -t nat -N {chain}")))
+    .chain([
+        // Before 0.6 the masquerade was for the network, and before 0.7 portmap had a chain for each way.
+        format!("iptables-nft -t nat -A POSTROUTING -s 10.88.0.2/24 -m comment {comment} {masquerade}"),
+        format!("iptables-nft -t nat -A {masquerade} -d 10.88.0.0/24 -j ACCEPT"),
+        format!("iptables-nft -t nat -A CNI-HOSTPORT-DNAT -p tcp -m comment {comment} {dnat}"),
+        format!("iptables-nft -t nat -A CNI-HOSTPORT-SNAT -m comment {comment} {snat}"),
+        format!("iptables-nft -t nat -A {snat} -s 127.0.0.1 -d 10.88.0.2 -p tcp --dport 80 -j MASQUERADE"),
+        // Nobody of the reference leads there from here: it must not keep the chain.
+        format!("iptables-nft -t nat -A OUTPUT -d 10.9.9.9 -j {dnat}"),
+        "nft add table ip cni_hostport".to_owned(),
+        "nft add chain ip cni_hostport hostip_hostports".to_owned(),
+        "nft add rule ip cni_hostport hostip_hostports ip daddr 10.0.0.1 tcp dport 80 drop comment \"icee6giejonei6so\"".to_owned(),
+    ]);
+    for line in lines {
+        scene.node.sh(&line)?;
+    }
+    let mut result = json!({"cniVersion": "1.1.0", "interfaces": [], "ips": [{"address": "10.88.0.2/24"}]});
+    for mut config in scene.chain(8080).into_iter().rev() {
+        config["name"] = "test".into();
+        config["prevResult"] = result.take();
+        result = config["prevResult"].clone();
+        scene.call(&ours, "DEL", &Call::new("icee6giejonei6so", &pod), &config)?;
+    }
+    let left = scene.node.sh("nft list ruleset")?;
+    for gone in ["022110f36292712c8bb50", "icee6giejonei6so", "cni_hostport"] {
+        assert!(!left.contains(gone), "{gone} is left in\n{left}");
+    }
+    Ok(())
+}

@@ -161,7 +161,7 @@ fn elements_of_every_kind_are_written_found_listed_and_deleted() {
         }
         for (set, element) in all {
             assert_eq!(nft.element(set, &element.key).unwrap().as_ref(), Some(element));
-            assert_eq!(nft.elements(set).unwrap(), [element.clone()]);
+            assert_eq!(nft.elements(set).unwrap(), std::slice::from_ref(element));
             assert!(nft.any_element(set, |_| true).unwrap() && !nft.any_element(set, |_| false).unwrap());
             assert!(nft.commit(&Transaction::default().new_element(set, element)).is_err());
             nft.commit(&Transaction::default().ensure_element(set, element).delete_element(set, &element.key)).unwrap();
