@@ -146,7 +146,9 @@ mod tests {
 
     #[test]
     fn chains_have_the_references_names() {
-        assert_eq!(chain_of("CNI-DN-", "test", "icee6giejonei6so"), "CNI-DN-67e92b96e692a494b6b85");
+        let long = "icee6giejonei6sohng6ahngee7laquohquee9shiGo7fohferakah3Feiyoolu2pei7ciPhoh7shaoX6vai3vuf0ahf\
+                    aeng8yohb9ceu0daez5hashee8ooYai5wa3y";
+        assert_eq!(chain_of("CNI-DN-", "test", long), "CNI-DN-67e92b96e692a494b6b85");
         assert_eq!(chain_of("CNI-", "net", "cnitool-eb69d96616c204ff963c"), "CNI-9a687bf3e63a0c6882f3aaf9");
     }
 
