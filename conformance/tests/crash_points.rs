@@ -166,7 +166,9 @@ fn a_del_clears_whatever_a_killed_bridge_left() -> Result<()> {
 
 fn assert_no_leftovers(directory: &Path) -> Result<()> {
     let known = |name: &str| {
-        name == "lock" || name.starts_with("last_reserved_ip.") || name.parse::<std::net::IpAddr>().is_ok()
+        ["lock", ".fairlead-index"].contains(&name)
+            || name.starts_with("last_reserved_ip.")
+            || name.parse::<std::net::IpAddr>().is_ok()
     };
     for entry in std::fs::read_dir(directory)? {
         let name = entry?.file_name().to_string_lossy().into_owned();
