@@ -20,6 +20,7 @@ pub const TARGETS: &[(&str, fn(&[u8]))] = &[
     ("lease", lease),
     ("cache", cache),
     ("install", install),
+    ("bus", bus),
 ];
 
 /// Variables, a line each, then an empty line, then stdin: through the dispatcher and everything it offers to plugins.
@@ -113,6 +114,11 @@ fn cache(bytes: &[u8]) {
 /// A file that may be a fairlead-cni, and a list of names that may have been installed.
 fn install(bytes: &[u8]) {
     crate::install::read(bytes);
+}
+
+/// A message of the system bus.
+fn bus(bytes: &[u8]) {
+    crate::meta::firewall::read_message(bytes);
 }
 
 #[cfg(test)]

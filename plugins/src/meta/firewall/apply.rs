@@ -34,13 +34,29 @@ pub fn admit(admission: &Admission, zone: Option<&mut Zone<'_>>) -> Result<(), C
         return Ok(());
     }
     let mut nft = Nftables::open().map_err(failed)?;
-    nft.admit(admission).map_err(failed)?;
-    let Some(zone) = zone else { return Ok(()) };
+    let admitted = nft.admit(admission).map_err(failed).and_then(|()| match zone {
+        Some(zone) => join(admission, zone, &mut nft),
+        None => Ok(()),
+    });
+    // Closing would wait for what anybody removed in the last moments.
+    nft.leave();
+    admitted
+}
+
+/// All addresses into the zone, or none admitted.
+fn join(admission: &Admission, zone: &mut Zone<'_>, nft: &mut Nftables) -> Result<(), CniError> {
     for (number, address) in admission.addresses.iter().enumerate() {
         let Err(error) = zone.add(*address) else { continue };
         let mut troubles: Vec<String> =
             admission.addresses[..number].iter().filter_map(|added| zone.remove(*added).err()).collect();
-        troubles.extend(nft.dismiss(None, |found| found == admission.owner).err().map(|error| error.to_string()));
+        let isolation = admission.isolation.as_ref();
+        let hint = Hint {
+            addresses: admission.addresses.clone(),
+            bridge: isolation.map(|one| one.bridge.clone()),
+            port: isolation.and_then(|one| one.port.clone()),
+        };
+        let dismissed = nft.dismiss(Some(&hint), |found| found == admission.owner);
+        troubles.extend(dismissed.err().map(|error| error.to_string()));
         return Err(match troubles.is_empty() {
             true => error,
             false => error.with_details(format!("and taking back what was done: {}", troubles.join("; "))),

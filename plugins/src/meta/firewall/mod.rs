@@ -103,3 +103,9 @@ fn finish(config: &Config, dismissed: Dismissed) -> Result<(), CniError> {
     }
     all_well(troubles)
 }
+
+/// A message of the bus, as far as it is read: for the fuzzer.
+#[cfg(any(test, feature = "fuzz"))]
+pub fn read_message(bytes: &[u8]) {
+    dbus::read(bytes);
+}
