@@ -11,7 +11,7 @@ use crate::link;
 use crate::mac::Mac;
 use crate::netlink::Socket;
 
-/// The sysctls of an interface that make it announce.
+/// The sysctls of an interface that make it announce, IPv4's and IPv6's; see also [`link::set_up_announcing`].
 pub fn sysctls(ifname: &str) -> [String; 2] {
     [format!("net/ipv4/conf/{ifname}/arp_notify"), format!("net/ipv6/conf/{ifname}/ndisc_notify")]
 }

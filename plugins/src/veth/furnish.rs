@@ -40,7 +40,10 @@ pub fn furnish(request: &Request, furniture: &Furniture<'_>, pair: &Pair, doors:
     for net in furniture.addresses {
         addr::add_with(&mut doors.pod, index, *net, flags).map_err(failed)?;
     }
-    link::set_up(&mut doors.pod, index).map_err(failed)?;
+    match furniture.addresses.is_empty() {
+        true => link::set_up(&mut doors.pod, index).map_err(failed)?,
+        false => link::set_up_announcing(&mut doors.pod, index).map_err(failed)?,
+    }
     if furniture.dad && has(furniture.addresses, IpAddr::is_ipv6) {
         settle(request, index, doors)?;
     }
@@ -69,7 +72,7 @@ fn settle(request: &Request, index: u32, doors: &mut Doors) -> Result<(), CniErr
 fn set_all(sysctls: &[Sysctl]) -> Result<(), CniError> {
     for (key, value) in sysctls {
         let needed = key.ends_with("disable_ipv6") || key.ends_with("keep_addr_on_down");
-        match sysctl::set_if_present(key, value) {
+        match sysctl::put_if_present(key, value) {
             Err(error) if needed => return Err(failed(error)),
             _ => {}
         }

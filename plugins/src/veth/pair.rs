@@ -59,7 +59,7 @@ pub fn connect(request: &Request, wanted: Wanted, doors: &mut Doors, made: &mut 
             Ok(indices) => {
                 made.paired(indices.here);
                 // The container does not advertise routes to its node; a kernel without IPv6 has no such key.
-                let _ = sysctl::set_if_present(&format!("net/ipv6/conf/{name}/accept_ra"), "0");
+                let _ = sysctl::put_if_present(&format!("net/ipv6/conf/{name}/accept_ra"), "0");
                 let container = End { name: request.ifname.clone(), index: indices.there, mac };
                 return Ok(Pair { host: End { name, index: indices.here, mac: host_mac }, container });
             }

@@ -50,9 +50,9 @@ pub fn container_sysctls(ifname: &str, addresses: &[IpNet], dad: bool) -> Vec<Sy
     } else {
         all.push((key("accept_dad"), "0"));
     }
-    let [arp, nd] = announce::sysctls(ifname);
-    all.push((arp, "1"));
     if has(addresses, IpAddr::is_ipv6) {
+        // IPv4's is set with the link.
+        let [_, nd] = announce::sysctls(ifname);
         all.push((nd, "1"));
         all.push(("net/ipv6/conf/lo/disable_ipv6".to_owned(), "0"));
         all.push((key("disable_ipv6"), "0"));
@@ -98,7 +98,7 @@ mod tests {
             let all = container_sysctls("eth0", &[address.parse().unwrap()], false);
             all.into_iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(" ")
         };
-        assert_eq!(keys("10.1.0.2/24"), "net/ipv6/conf/eth0/accept_dad=0 net/ipv4/conf/eth0/arp_notify=1");
+        assert_eq!(keys("10.1.0.2/24"), "net/ipv6/conf/eth0/accept_dad=0");
         assert!(keys("fd00::2/64").contains("net/ipv6/conf/eth0/disable_ipv6=0"));
     }
 }

@@ -9,7 +9,7 @@ pub use create::{Bridge, VethEnd, VethIndices, VethPair, create_bridge, create_v
 pub use read::{Link, Port, get_by_index, get_by_name, list};
 pub use set::{
     PortSettings, set_alias, set_alias_and_port, set_alias_and_state, set_all_multicast, set_down, set_mac, set_master,
-    set_mtu, set_port, set_promiscuous, set_tx_queue, set_up,
+    set_mtu, set_port, set_promiscuous, set_tx_queue, set_up, set_up_announcing,
 };
 pub use wait::wait_until_forwarding;
 

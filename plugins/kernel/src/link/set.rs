@@ -1,8 +1,10 @@
 //! Changing a link that is there.
 
+use netlink_packet_core::DefaultNla;
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
-    InfoBridgePort, InfoPortData, InfoPortKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+    AfSpecInet, AfSpecUnspec, InfoBridgePort, InfoPortData, InfoPortKind, LinkAttribute, LinkFlags, LinkInfo,
+    LinkMessage,
 };
 
 use crate::error::{Error, Result};
@@ -12,6 +14,23 @@ use crate::netlink::Socket;
 /// Brings the link up.
 pub fn set_up(socket: &mut Socket, index: u32) -> Result<()> {
     set_flags(socket, "set link up", index, LinkFlags::Up, true)
+}
+
+/// Brings the link up, and has it announce its IPv4 addresses from now on: the sysctl `arp_notify` without `/proc/sys`
+/// (inet_set_link_af, net/ipv4/devinet.c).
+pub fn set_up_announcing(socket: &mut Socket, index: u32) -> Result<()> {
+    // IFLA_INET_CONF, and in it IPV4_DEVCONF_ARP_NOTIFY with a u32 (include/uapi/linux/ip.h).
+    const CONF: u16 = 1;
+    const ARP_NOTIFY: u16 = 22;
+    let mut value = [8u16.to_ne_bytes(), ARP_NOTIFY.to_ne_bytes()].concat();
+    value.extend(1u32.to_ne_bytes());
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    message.header.change_mask = LinkFlags::Up;
+    message.header.flags = LinkFlags::Up;
+    let inet = AfSpecUnspec::Inet(vec![AfSpecInet::Other(DefaultNla::new(CONF, value))]);
+    message.attributes.push(LinkAttribute::AfSpecUnspec(vec![inet]));
+    send(socket, "set link up", message)
 }
 
 /// Brings the link down.

@@ -62,9 +62,9 @@ impl Socket {
 
     /// Sends a request with one answer (`RTM_GETLINK` of one link, `RTM_GETROUTE` of one destination).
     pub fn get(&mut self, message: RouteNetlinkMessage) -> std::result::Result<RouteNetlinkMessage, Cause> {
-        let sequence = self.send(message, NLM_F_ACK)?;
+        let sequence = self.send(message, 0)?;
         let mut answer = None;
-        self.transport.collect(sequence, Answers::Acknowledged, |frame| {
+        self.transport.collect(sequence, Answers::Single, |frame| {
             answer = Some(parse(frame)?);
             Ok(())
         })?;

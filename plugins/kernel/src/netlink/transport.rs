@@ -36,6 +36,8 @@ pub(crate) struct Transport {
 pub(crate) enum Answers {
     /// An acknowledgement (`NLM_F_ACK`), with or without messages before it.
     Acknowledged,
+    /// One message, or an error in its place.
+    Single,
     /// Messages, then `NLMSG_DONE` (`NLM_F_DUMP`).
     Dumped,
 }
@@ -94,30 +96,31 @@ impl Transport {
         }
     }
 
-    /// Receives one datagram of the kernel, whole whatever its size. With `wait` false, EAGAIN if there is none.
+    /// Receives one datagram of the kernel. With `wait` false, EAGAIN if there is none.
+    ///
+    /// The kernel fits dumps into what was offered before (netlink_recvmsg, net/netlink/af_netlink.c), and single answers
+    /// are far shorter. One that is longer all the same is lost, as if the queue had overflowed (ENOBUFS), and the next
+    /// finds room: asking for the length first would double the system calls of everybody.
     pub(crate) fn receive(&mut self, wait: bool) -> std::result::Result<&[u8], Cause> {
-        let flags = if wait { MsgFlags::empty() } else { MsgFlags::MSG_DONTWAIT };
+        let flags = if wait { MsgFlags::MSG_TRUNC } else { MsgFlags::MSG_TRUNC | MsgFlags::MSG_DONTWAIT };
         let fd = self.fd.as_raw_fd();
         loop {
-            let peek = flags | MsgFlags::MSG_PEEK | MsgFlags::MSG_TRUNC;
-            let (length, _) = match receive_from(fd, &mut self.buffer, peek) {
+            let (length, sender) = match receive_from(fd, &mut self.buffer, flags) {
                 Err(Errno::EINTR) => continue,
                 Err(Errno::EAGAIN) if wait => {
                     return Err(Cause::Unexpected(format!("no answer from the kernel in {ANSWER_LIMIT_SECONDS} s")));
                 }
                 other => other?,
             };
+            // Any process may send to our port; the kernel's own is 0.
+            if sender.is_none_or(|sender| sender.pid() != 0) {
+                continue;
+            }
             if length > self.buffer.len() {
                 self.buffer.resize(length, 0);
+                return Err(Errno::ENOBUFS.into());
             }
-            let (length, sender) = match receive_from(fd, &mut self.buffer, MsgFlags::MSG_DONTWAIT) {
-                Err(Errno::EINTR) => continue,
-                other => other?,
-            };
-            // Any process may send to our port; the kernel's own is 0.
-            if sender.is_some_and(|sender| sender.pid() == 0) {
-                return Ok(&self.buffer[..length]);
-            }
+            return Ok(&self.buffer[..length]);
         }
     }
 
@@ -144,8 +147,8 @@ impl Transport {
                 Err(cause) if reply == Reply::Interrupted && cause.errno() == Some(Errno::EAGAIN) => {
                     return match answers {
                         Answers::Dumped => Ok(reply),
-                        Answers::Acknowledged => {
-                            Err(Cause::Unexpected("the kernel's acknowledgement was lost (ENOBUFS)".into()))
+                        Answers::Acknowledged | Answers::Single => {
+                            Err(Cause::Unexpected("the kernel's answer was lost (ENOBUFS)".into()))
                         }
                     };
                 }
@@ -163,6 +166,7 @@ impl Transport {
                     NLMSG_ERROR => return frame.acknowledgement().and(wrong.map_or(Ok(reply), Err)),
                     NLMSG_DONE => return frame.done().and(wrong.map_or(Ok(reply), Err)),
                     NLMSG_OVERRUN => reply = Reply::Interrupted,
+                    _ if answers == Answers::Single => return take(frame).map(|()| reply),
                     _ if wrong.is_none() => wrong = take(frame).err(),
                     _ => {}
                 }

@@ -26,7 +26,7 @@ pub fn attach(
     link::set_alias(&mut doors.host, pair.host.index, &made.text()).map_err(failed)?;
     // Before it has a carrier: its own link-local address is not asked for. While that is tentative the kernel solicits no
     // neighbour on the link, for a second or two. A kernel without IPv6 has no such key, /proc/sys may be read-only.
-    let _ = sysctl::set_if_present(&format!("net/ipv6/conf/{}/accept_dad", pair.host.name), "0");
+    let _ = sysctl::put_if_present(&format!("net/ipv6/conf/{}/accept_dad", pair.host.name), "0");
     let furniture = Furniture { addresses: &plan.addresses, subnet_routes: false, dad: false, routes: &plan.routes };
     furnish(request, &furniture, &pair, doors)?;
     furnish_node(&plan, &pair.host, doors)?;
