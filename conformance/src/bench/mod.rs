@@ -1,8 +1,11 @@
 //! Benchmarks: pairs run alternately in one go, told as medians and ratios. A figure without its peer beside it in the same
 //! minute says more about the machine than about us.
 
+mod calls;
 mod cni;
+mod flat;
 mod kernel;
+mod list;
 mod parallel;
 mod stats;
 mod vip;
@@ -30,12 +33,18 @@ pub struct Options {
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Name {
-    /// ADD of bridge and host-local beside the reference, without and with masquerade.
+    /// ADD of bridge and host-local, with masquerade, and with portmap, firewall, tuning and bandwidth, beside the reference.
     CniAdd,
-    /// DEL of the same, beside the reference and beside the kernel's own removal of an equal veth pair.
+    /// DEL of the same, beside the reference and beside the kernel's own removal of equal devices.
     CniDel,
-    /// A hundred ADDs at once, then a hundred DELs, beside the reference.
+    /// A hundred and five hundred ADDs at once, then as many DELs, beside the reference.
     CniParallel,
+    /// ADD with 1,000 and 60,000 leases beside ADD with none.
+    CniLeases,
+    /// ADD with 1,000 port-mapped pods beside ADD with none.
+    CniPorts,
+    /// Processes started and system calls made by ADD.
+    CniCalls,
     /// Connect and request by VIP beside pod IP, client and server pinned to one CPU.
     Vip,
 }
@@ -47,7 +56,7 @@ enum Output {
 }
 
 /// One pair: ours, what stands beside it, the ratio, and the bar it is held to.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 struct Pair {
     bench: &'static str,
     what: String,
@@ -96,6 +105,15 @@ pub fn run(options: &Options) -> Result<()> {
     if asked(Name::CniParallel) {
         pairs.extend(parallel::run(options.rounds.unwrap_or(3))?);
     }
+    if asked(Name::CniLeases) {
+        pairs.extend(flat::leases(options.rounds.unwrap_or(60))?);
+    }
+    if asked(Name::CniPorts) {
+        pairs.extend(flat::ports(options.rounds.unwrap_or(60))?);
+    }
+    if asked(Name::CniCalls) {
+        pairs.extend(calls::run()?);
+    }
     if asked(Name::Vip) {
         pairs.extend(vip::run(options.rounds.unwrap_or(10))?);
     }
@@ -117,8 +135,8 @@ fn table(pairs: &[Pair]) -> Table {
     for pair in pairs {
         let bar = match (pair.bar, pair.holds) {
             (None, _) => String::new(),
-            (Some(bar), true) => format!("<= {bar} holds"),
-            (Some(bar), false) => format!("<= {bar} MISSED"),
+            (Some(bar), true) => format!("<= {} holds", short(bar)),
+            (Some(bar), false) => format!("<= {} MISSED", short(bar)),
         };
         table.add_row([
             pair.bench.to_owned(),
@@ -134,4 +152,10 @@ fn table(pairs: &[Pair]) -> Table {
         ]);
     }
     table
+}
+
+/// At most three digits behind the point, and none that says nothing.
+fn short(bar: f64) -> String {
+    let text = format!("{bar:.3}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }

@@ -25,6 +25,12 @@ pub(super) struct Ratio {
 /// Resamplings of the bootstrap: enough for two digits.
 const RESAMPLINGS: usize = 1000;
 
+impl<const N: usize> From<[f64; N]> for Series {
+    fn from(samples: [f64; N]) -> Self {
+        Self(samples.into())
+    }
+}
+
 impl Series {
     pub(super) fn push(&mut self, sample: f64) {
         self.0.push(sample);
