@@ -17,7 +17,7 @@ const AGAIN: Duration = Duration::from_millis(20);
 /// else still has it after `limit`. Errors: those of flock(2) but EINTR, and of timer_create(2).
 pub fn lock_within(file: &File, limit: Duration) -> io::Result<bool> {
     match flock(file, libc::LOCK_EX | libc::LOCK_NB) {
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+        Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
         done => return done.map(|()| true),
     }
     let start = Instant::now();

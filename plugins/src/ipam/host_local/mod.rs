@@ -78,7 +78,7 @@ impl Plugin for HostLocal {
     fn status(&self, request: &Request) -> Result<(), CniError> {
         let config = Config::load(request)?;
         let unavailable = |error: CniError| CniError { code: Code::Unavailable, ..error };
-        can_write(&config.directory).map_err(unavailable)?;
+        can_write(&config.directory, config.sets.len() as u64).map_err(unavailable)?;
         match Store::open_existing(&config.directory, Purpose::Look).map_err(unavailable)? {
             Some(mut store) => config.sets.iter().try_for_each(|set| has_room(&mut store, set)).map_err(unavailable),
             None => config
@@ -113,8 +113,9 @@ fn has_room(store: &mut Store, set: &RangeSet) -> Result<(), CniError> {
     store.consult_surely(|index| allocate::pick(set, None, index).map(|found| found.map(|_| ())))
 }
 
-/// Whether leases could be written, found out without writing: the directory, or the nearest one above that is there.
-fn can_write(directory: &Path) -> Result<(), CniError> {
+/// Whether that many leases could be written, found out without writing: the directory, or the nearest one above that is
+/// there. Each needs an inode and a block.
+fn can_write(directory: &Path, leases: u64) -> Result<(), CniError> {
     let refused = |path: &Path, reason: String| {
         Err(CniError::new(Code::Io, format!("no lease can be written to {}: {reason}", path.display())))
     };
@@ -126,8 +127,8 @@ fn can_write(directory: &Path) -> Result<(), CniError> {
         return refused(found, format!("{}; make it writable, or set another `dataDir`", errno.desc()));
     }
     match nix::sys::statvfs::statvfs(found) {
-        Ok(space) if space.blocks_available() == 0 => refused(found, "no space is left on the device".to_owned()),
-        Ok(space) if space.files() > 0 && space.files_available() == 0 => {
+        Ok(space) if space.blocks_available() < leases => refused(found, "no space is left on the device".to_owned()),
+        Ok(space) if space.files() > 0 && space.files_available() < leases => {
             refused(found, "no inode is left on the device".to_owned())
         }
         _ => Ok(()),
