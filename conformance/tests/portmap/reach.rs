@@ -4,6 +4,7 @@ use anyhow::{Context, Result};
 use fairlead_conformance::capture::Capture;
 use fairlead_conformance::cni::Suite;
 use fairlead_conformance::lab::Place;
+use fairlead_conformance::traffic;
 use serde_json::{Value, json};
 
 use crate::stage::{FAR, GATEWAY, NODE, Stage, answers, ask, at, is_silent, mapping, serve};
@@ -46,6 +47,11 @@ fn a_published_port_answers_from_everywhere() -> Result<()> {
             for target in [format!("tcp:{host}:8080"), format!("udp:{host}:8053")] {
                 answers(from, &target, &web.pod).with_context(|| format!("{}, {more}", stage.suite.name))?;
             }
+        }
+        if ours {
+            // The kernel lets no answer in to ::1. Refused at once, `localhost` is 127.0.0.1 for whoever asks.
+            let reports = traffic::counted(stage.node.output(&traffic::request(&["tcp:[::1]:8080"], 1)?)?)?;
+            assert_eq!((reports[0].refused, reports[0].lost), (1, 0), "{:?}", reports[0]);
         }
         stage.verb("DEL", &web)?.success()?;
         for target in [format!("tcp:{NODE}:8080"), format!("udp:{NODE}:8053"), format!("tcp:{node}:8080")] {

@@ -77,6 +77,7 @@ fn nft_reads_what_was_written_and_the_table_goes_with_its_last_forward() {
             "type nat hook output priority -99; policy accept;",
             "type nat hook postrouting priority srcnat; policy accept;",
             "type filter hook prerouting priority raw; policy accept;",
+            "ip6 daddr ::1 return",
             "fib daddr type local jump local",
             "tcp . 8080 comment \"one\" : 10.1.0.2 . 80",
             "tcp . 8081 comment \"two\" : 10.1.0.3 . 80",
@@ -188,6 +189,7 @@ fn each_drift_is_named() {
         assert_eq!(said(&mut nft_socket), "");
         nft("flush chain inet fairlead_forwards prerouting");
         assert_eq!(said(&mut nft_socket), "chain prerouting of table inet fairlead_forwards lacks rules");
+        nft("add rule inet fairlead_forwards prerouting ip6 daddr ::1 return");
         nft("add rule inet fairlead_forwards prerouting fib daddr type local jump local");
         nft("delete element inet fairlead_forwards marked-ports4 { tcp . 80 }");
         assert!(said(&mut nft_socket).contains("is masqueraded by nothing, not by mark-13-from-10.1.0.0/16"));

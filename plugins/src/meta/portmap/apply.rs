@@ -31,6 +31,7 @@ pub fn attach(request: &Request, plan: &Plan) -> Result<(), CniError> {
     };
     let mut nft = Nftables::open().map_err(failed)?;
     if let Some(taken) = nft.forward(&plan.groups, outlives, &text, yields).map_err(failed)? {
+        nft.leave();
         return Err(refusal(plan, &taken));
     }
     // Only now: the guard stands.
@@ -45,6 +46,8 @@ pub fn attach(request: &Request, plan: &Plan) -> Result<(), CniError> {
     // A connection is translated when it begins. A client that asked before there was a forward would get no answer as long
     // as it goes on asking; but that is not worth failing for, as in the reference.
     let _ = nft.forget(&udp_flows(plan.forwards()));
+    // Closing would wait for what somebody else has just deleted.
+    nft.leave();
     Ok(())
 }
 

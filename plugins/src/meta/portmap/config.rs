@@ -35,7 +35,8 @@ pub struct Config {
 pub struct Mapping {
     /// The IP protocol's number.
     pub protocol: u8,
-    /// The node's address: an unspecified one stands for all of its family. `None`: all of both.
+    /// The node's address: an unspecified one stands for all of its family. `None`: all of both. `::1` is taken, as in the
+    /// reference, and the kernel lets nobody be reached by it.
     pub host_ip: Option<IpAddr>,
     /// The node's port.
     pub host_port: u16,

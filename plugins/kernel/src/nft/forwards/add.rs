@@ -1,4 +1,4 @@
-//! Adding forwards: one transaction, which is tried before anything is asked.
+//! Adding forwards: one question, one transaction.
 
 use super::layout::{FORWARDS, LOCALNETS, Space, make_marking_chain, make_table, marking_chains};
 use super::{Forward, Forwarded, Group};
@@ -38,26 +38,40 @@ impl Nftables {
             return Ok(None);
         }
         let fail = |cause| Error::new("forward", object(), cause);
-        let mut missing = Missing::default();
+        let mut look = !self.stand(&groups).map_err(fail)?;
         for _ in 0..ATTEMPTS {
-            let cause = match self.commit(&missing.transaction(&groups, localnet, owner)) {
+            let missing = match look {
+                false => Missing::default(),
+                true => match self.what_is_missing_for(&groups, &mut yields).map_err(fail)? {
+                    Ok(missing) => missing,
+                    Err(taken) => return Ok(Some(taken)),
+                },
+            };
+            match self.commit(&missing.transaction(&groups, localnet, owner)) {
                 Ok(()) => return Ok(None),
-                Err(cause) => cause,
-            };
-            match cause.errno() {
-                Some(Errno::ENOENT | Errno::EEXIST) => {}
-                _ if is_stale(&cause) => {}
-                _ => return Err(fail(cause)),
+                Err(cause) if matches!(cause.errno(), Some(Errno::ENOENT | Errno::EEXIST)) || is_stale(&cause) => {}
+                Err(cause) => return Err(fail(cause)),
             }
-            missing = match self.what_is_missing_for(&groups, &mut yields).map_err(fail)? {
-                Ok(missing) => missing,
-                Err(taken) => return Ok(Some(taken)),
-            };
+            look = true;
         }
         let name = FORWARDS.name;
         Err(fail(Cause::Unexpected(format!(
             "the table {name} was changed by others {ATTEMPTS} times in a row; try again"
         ))))
+    }
+
+    /// Whether the chains are there that these groups' elements lead to, asked in one message: a transaction that is refused
+    /// for want of them waits for a grace period. Mostly they are, and nothing else is asked.
+    fn stand(&mut self, groups: &[&Group]) -> std::result::Result<bool, Cause> {
+        for group in groups {
+            let space = Space::of(group).chain();
+            let chains = marking_chains(group);
+            let marking = chains.first().unwrap_or(&space);
+            if self.exist([(FORWARDS, Some(&space)), (FORWARDS, Some(marking))])?.contains(&false) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     fn what_is_missing_for(

@@ -170,7 +170,7 @@ fn rules_of_space() -> [Step; 4] {
 pub(super) fn rules_for(group: &Group) -> Vec<(String, usize)> {
     let space = Space::of(group);
     let ways = 2 + group.conditions.0.len();
-    let mut all = vec![(PREROUTING, 1), (OUTPUT, 1), (LOCAL, ways), (GUARD, 2)];
+    let mut all = vec![(PREROUTING, 2), (OUTPUT, 2), (LOCAL, ways), (GUARD, 2)];
     if group.masquerade != Masquerade::Nothing {
         all.push((POSTROUTING, 1));
     }
@@ -188,7 +188,7 @@ pub(super) fn make_table() -> Transaction {
         let rule = rule.masked(Load::InputIndex, &[0xff; 4], &LO.to_ne_bytes(), true);
         rule.family(Ipv4Addr::UNSPECIFIED.into())
     };
-    let loopback = loopback(true);
+    let loopback_v4 = loopback(true);
     let table = Transaction::default()
         .new_table(FORWARDS)
         .set(&LOCALNETS)
@@ -199,10 +199,14 @@ pub(super) fn make_table() -> Transaction {
         .base_chain(FORWARDS, GUARD, Base::filter(Hook::Prerouting, RAW));
     let to_local = Expressions::default().destination_is_local().verdict(&Verdict::Jump(LOCAL.into()));
     let drops = [
-        guard(Expressions::default()).destination_in(loopback).verdict(&Verdict::Drop),
-        guard(Expressions::default()).source_in(loopback).verdict(&Verdict::Drop),
+        guard(Expressions::default()).destination_in(loopback_v4).verdict(&Verdict::Drop),
+        guard(Expressions::default()).source_in(loopback_v4).verdict(&Verdict::Drop),
     ];
-    let table = [PREROUTING, OUTPUT].iter().fold(table, |all, chain| all.append_rule(FORWARDS, chain, &to_local));
+    let not_v6_loopback = Expressions::default().family(loopback(false).addr()).destination_in(loopback(false));
+    let not_v6_loopback = not_v6_loopback.verdict(&Verdict::Return);
+    let table = [PREROUTING, OUTPUT].iter().fold(table, |all, chain| {
+        all.append_rule(FORWARDS, chain, &not_v6_loopback).append_rule(FORWARDS, chain, &to_local)
+    });
     let table = drops.iter().fold(table, |all, rule| all.append_rule(FORWARDS, GUARD, rule));
     [true, false].iter().fold(table, |all, v4| Space::general(*v4).make(all, &Conditions::default()))
 }

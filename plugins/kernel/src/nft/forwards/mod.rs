@@ -13,8 +13,8 @@
 //!                         elements = { tcp . 8080 : jump mark-13-from-10.1.0.0/16, … } }
 //!     set localnets     { type ifname; … }
 //!
-//!     chain prerouting  { type nat hook prerouting priority dstnat + 1; fib daddr type local jump local }
-//!     chain output      { type nat hook output priority dstnat + 1;     fib daddr type local jump local }
+//!     chain prerouting  { type nat hook prerouting priority dstnat + 1; ip6 daddr ::1 return; fib daddr type local jump local }
+//!     chain output      { type nat hook output priority dstnat + 1;     ip6 daddr ::1 return; fib daddr type local jump local }
 //!     chain local       { meta nfproto ipv4 ip daddr != 10.9.0.0/16 jump forwards4-6b3f…  comment "the conditions"
 //!                         meta nfproto ipv4 jump forwards4
 //!                         meta nfproto ipv6 jump forwards6 }
@@ -39,7 +39,10 @@
 //! container (`route_localnet`) lets it in from there too, which `guard` forbids (CVE-2020-8558): while the table stands.
 //! So `localnets` remembers where it was let, and that is taken back before the table goes, with its last forward.
 //!
-//! Adding is one transaction that asks nothing first, as in `masquerade`.
+//! IPv6 has no `route_localnet`: the kernel takes no answer to ::1 from a container (`rt6_need_strict`, net/ipv6/route.c). So
+//! ::1 is left alone: who asks `localhost` is refused there at once, and goes on to 127.0.0.1, instead of waiting.
+//!
+//! Adding is one question, whether the chains stand, and one transaction.
 
 mod add;
 mod condition;
