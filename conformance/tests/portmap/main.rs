@@ -5,3 +5,4 @@ mod life;
 mod owners;
 mod reach;
 mod stage;
+mod words;
