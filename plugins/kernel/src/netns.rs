@@ -70,10 +70,10 @@ impl Netns {
     /// A new one, without a name: it goes with this value, and everything in it with it. The calling thread comes back as from
     /// [`Netns::enter`].
     pub fn anonymous() -> Result<Netns> {
-        let here = Netns::current()?;
+        let here = Home::open()?;
         unshare(CloneFlags::CLONE_NEWNET)
             .map_err(|errno| Error::new("create network namespace", "without a name", errno))?;
-        let home = Home(here);
+        let home = Return(here);
         let made = Netns::current();
         drop(home);
         made
@@ -96,22 +96,32 @@ impl Netns {
     /// The outer error is that of going in; what `work` returns is handed through. A thread that cannot come back would
     /// go on changing the wrong namespace: that is a panic.
     pub fn enter<T>(&self, work: impl FnOnce() -> T) -> Result<T> {
-        let here = Netns::current()?;
+        let here = Home::open()?;
         setns(&self.file, CloneFlags::CLONE_NEWNET)
             .map_err(|errno| Error::new("enter network namespace", self.path.display(), errno))?;
-        let home = Home(here);
+        let home = Return(here);
         let result = work();
         drop(home);
         Ok(result)
     }
 }
 
-/// Brings the thread back when it goes out of scope.
-struct Home(Netns);
+/// The namespace the calling thread is in, which needs no looking at.
+struct Home(File);
 
-impl Drop for Home {
+impl Home {
+    fn open() -> Result<Home> {
+        let path = "/proc/thread-self/ns/net";
+        File::open(path).map(Home).map_err(|error| Error::new("open network namespace", path, error))
+    }
+}
+
+/// Brings the thread back when it goes out of scope.
+struct Return(Home);
+
+impl Drop for Return {
     fn drop(&mut self) {
-        if let Err(errno) = setns(&self.0.file, CloneFlags::CLONE_NEWNET) {
+        if let Err(errno) = setns(&self.0.0, CloneFlags::CLONE_NEWNET) {
             panic!("the thread cannot return to its network namespace: {errno}");
         }
     }
