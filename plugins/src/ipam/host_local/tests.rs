@@ -1,3 +1,5 @@
+mod model;
+
 use std::fs;
 use std::path::Path;
 

@@ -204,8 +204,11 @@ impl Index {
             all.extend_from_slice(&self.header(Stamp::default(), boot));
             all.resize(PAGE, 0);
             self.table.bytes().for_each(|page| all.extend_from_slice(page));
-            let file = directory.prepare(&all)?;
-            directory.replace_by_prepared(INDEX)?;
+            // Over the old one: a new file in its place (rename) would be flushed by ext4 before anything else. What is
+            // half written is not believed, and each entry of it is true for itself.
+            let file = directory.file(INDEX, OFlag::O_RDWR | OFlag::O_CREAT)?;
+            file.write_all_at(&all, 0)?;
+            file.set_len(all.len() as u64)?;
             self.table.was_written_to(file);
         }
         let (_, (seconds, nanoseconds)) = directory.look()?;
