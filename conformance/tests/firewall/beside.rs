@@ -73,3 +73,29 @@ fn what_others_flush_is_there_again_with_the_next_pod() -> Result<()> {
     }
     scene.del(&pod)
 }
+
+#[test]
+fn beside_iptables_legacy_pods_go_on_and_nothing_is_left() -> Result<()> {
+    let scene = Scene::ours("fw-legacy")?;
+    let legacy = |script: &str| shell(&scene.node, &script.replace("TOOL", "iptables-legacy"));
+    if legacy("TOOL -S").is_err() {
+        println!("SKIP kernel with ip_tables (CONFIG_IP_NF_IPTABLES_LEGACY): iptables-legacy does not work here");
+        return Ok(());
+    }
+    shell(&scene.node, "iptables-legacy -P FORWARD DROP && ip6tables-legacy -P FORWARD DROP")?;
+    let before = legacy("TOOL -S")?;
+    let pod = scene.add("pod", 'a', json!({}))?;
+    ensure!(out_and_not_in(&scene, &pod)?, "beside iptables-legacy");
+    scene.call("firewall", "CHECK", "pod", &pod.pod, &pod.firewall)?.success()?;
+    legacy("TOOL -F FORWARD")?;
+    let drift = scene.call("firewall", "CHECK", "pod", &pod.pod, &pod.firewall)?.json()?;
+    ensure!(drift["msg"].as_str().unwrap_or_default().contains("chain FORWARD drops what pods send"), "{drift}");
+    let next = scene.add("next", 'b', json!({}))?;
+    ensure!(out_and_not_in(&scene, &pod)?, "the next pod has brought it back for all");
+    scene.del(&pod)?;
+    ensure!(out_and_not_in(&scene, &next)?, "the other pod still needs it");
+    scene.del(&next)?;
+    assert_eq!(legacy("TOOL -S")?, before);
+    assert_eq!(scene.ruleset()?, "");
+    Ok(())
+}

@@ -32,6 +32,7 @@ pub mod sysctl;
 pub mod terminal;
 pub mod vlan;
 pub mod vxlan;
+pub mod xtables;
 
 pub use error::{Cause, Error, Result};
 pub use mac::Mac;

@@ -7,7 +7,7 @@
 //! Only what Fairlead needs is spoken. Encoders of our own: the generated bindings there are would add a crate of every
 //! netlink family for the dozen attributes below.
 
-mod admission;
+pub(crate) mod admission;
 pub(crate) mod attributes;
 mod expression;
 mod forwards;

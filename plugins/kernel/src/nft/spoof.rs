@@ -56,16 +56,14 @@ impl Nftables {
     pub fn protect(&mut self, port: &str, mac: Mac, owner: &str) -> Result<()> {
         let fail = |cause| Error::new("check the source address of", port, cause);
         let wanted = Protected { port: port.to_owned(), mac, owner: owner.to_owned() };
-        let mut transaction = add(Transaction::default(), &wanted);
         for _ in 0..ATTEMPTS {
+            // Looked at first: a transaction that is refused costs a grace period.
+            let transaction = self.replacing(&wanted).map_err(fail)?;
             match self.commit(&transaction) {
-                // Elements that no rule looks into protect nobody: somebody flushed the chain.
-                Ok(()) if self.spoof_rules_stand().map_err(fail)? => return Ok(()),
-                Ok(()) => {}
+                Ok(()) => return Ok(()),
                 Err(cause) if is_stale(&cause) || cause.is_not_found() || cause.errno() == Some(Errno::EEXIST) => {}
                 Err(cause) => return Err(fail(cause)),
             }
-            transaction = self.replace(&wanted).map_err(fail)?;
         }
         Err(fail(changed_by_others()))
     }
@@ -149,7 +147,7 @@ impl Nftables {
     }
 
     /// What makes it so, whatever is there now.
-    fn replace(&mut self, wanted: &Protected) -> std::result::Result<Transaction, Cause> {
+    fn replacing(&mut self, wanted: &Protected) -> std::result::Result<Transaction, Cause> {
         let mut transaction = Transaction::default();
         let generation = self.generation()?;
         if !self.exists(SPOOF, None)? {

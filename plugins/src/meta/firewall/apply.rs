@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use fairlead_kernel::error::Errno;
 use fairlead_kernel::nft::{Admission, Hint, Isolation, Nftables};
+use fairlead_kernel::xtables;
 use fairlead_protocol::{CniError, CniResult, Request};
 
 use super::config::Config;
@@ -34,35 +35,49 @@ pub fn admit(admission: &Admission, zone: Option<&mut Zone<'_>>) -> Result<(), C
         return Ok(());
     }
     let mut nft = Nftables::open().map_err(failed)?;
-    let admitted = nft.admit(admission).map_err(failed).and_then(|()| match zone {
-        Some(zone) => join(admission, zone, &mut nft),
-        None => Ok(()),
+    let admitted = nft.admit(admission).map_err(failed).and_then(|()| {
+        let beyond = match (zone, &admission.admin_chain) {
+            (Some(zone), _) => join(admission, zone),
+            (None, Some(admin)) => xtables::admit(&admission.addresses, admin).map_err(failed),
+            (None, None) => Ok(()),
+        };
+        beyond.map_err(|error| take_back(admission, &mut nft, error))
     });
     // Closing would wait for what anybody removed in the last moments.
     nft.leave();
     admitted
 }
 
-/// All addresses into the zone, or none admitted.
-fn join(admission: &Admission, zone: &mut Zone<'_>, nft: &mut Nftables) -> Result<(), CniError> {
+/// All addresses into the zone, or none.
+fn join(admission: &Admission, zone: &mut Zone<'_>) -> Result<(), CniError> {
     for (number, address) in admission.addresses.iter().enumerate() {
         let Err(error) = zone.add(*address) else { continue };
-        let mut troubles: Vec<String> =
-            admission.addresses[..number].iter().filter_map(|added| zone.remove(*added).err()).collect();
-        let isolation = admission.isolation.as_ref();
-        let hint = Hint {
-            addresses: admission.addresses.clone(),
-            bridge: isolation.map(|one| one.bridge.clone()),
-            port: isolation.and_then(|one| one.port.clone()),
-        };
-        let dismissed = nft.dismiss(Some(&hint), |found| found == admission.owner);
-        troubles.extend(dismissed.err().map(|error| error.to_string()));
-        return Err(match troubles.is_empty() {
-            true => error,
-            false => error.with_details(format!("and taking back what was done: {}", troubles.join("; "))),
-        });
+        let added = &admission.addresses[..number];
+        let troubles: Vec<String> = added.iter().filter_map(|added| zone.remove(*added).err()).collect();
+        return Err(with_troubles(error, &troubles));
     }
     Ok(())
+}
+
+/// What the kernel was told before somebody else refused.
+fn take_back(admission: &Admission, nft: &mut Nftables, error: CniError) -> CniError {
+    let isolation = admission.isolation.as_ref();
+    let hint = Hint {
+        addresses: admission.addresses.clone(),
+        bridge: isolation.map(|one| one.bridge.clone()),
+        port: isolation.and_then(|one| one.port.clone()),
+    };
+    let dismissed = nft.dismiss(Some(&hint), |found| found == admission.owner);
+    let trouble = dismissed.err().map(|trouble| trouble.to_string());
+    with_troubles(error, trouble.as_slice())
+}
+
+fn with_troubles(error: CniError, troubles: &[String]) -> CniError {
+    if troubles.is_empty() {
+        return error;
+    }
+    let before = if error.details.is_empty() { String::new() } else { format!("{}; ", error.details) };
+    error.with_details(format!("{before}and taking back what was done: {}", troubles.join("; ")))
 }
 
 /// What DEL and GC found on their way.
@@ -88,6 +103,8 @@ pub fn dismiss(request: &Request, previous: Option<&CniResult>) -> Dismissed {
         Err(error) if is_without_nft(nft, error.errno()) => {}
         Err(error) => all.troubles.push(error.to_string()),
     }
+    all.forget_xtables();
+    let Some(nft) = &mut all.nft else { return all };
     // What the reference told firewalld is nobody's in the kernel; what is somebody else's by now stays.
     for address in said {
         if !all.addresses.contains(&address) && nft.admitted_by(address).is_ok_and(|owner| owner.is_none()) {
@@ -106,7 +123,17 @@ pub fn collect(stale: impl Fn(&str) -> bool) -> Dismissed {
         Err(error) if is_without_nft(nft, error.errno()) => {}
         Err(error) => all.troubles.push(error.to_string()),
     }
+    all.forget_xtables();
     all
+}
+
+impl Dismissed {
+    /// What stands beside the rules of iptables-legacy goes with the last address.
+    fn forget_xtables(&mut self) {
+        let Some(nft) = &mut self.nft else { return };
+        let forgotten = xtables::dismiss(|| nft.admits_anybody());
+        self.troubles.extend(forgotten.err().map(|error| error.to_string()));
+    }
 }
 
 /// A kernel without nf_tables has nothing to remove.

@@ -10,6 +10,7 @@ mod plan;
 mod tests;
 
 use fairlead_kernel::nft::Nftables;
+use fairlead_kernel::xtables;
 use fairlead_protocol::{CniError, CniResult, Code, Plugin, Request, Version};
 
 use crate::container::{all_well, failed};
@@ -43,10 +44,13 @@ impl Plugin for Firewall {
         let (config, _, plan) = wanted(request)?;
         let mut zone = Zone::wanted(&config)?;
         let admission = apply::admission(request, &config, &plan, zone.as_ref());
-        let mut drifts = match plan.addresses.is_empty() {
-            true => Vec::new(),
-            false => Nftables::open().and_then(|mut nft| nft.admission_drifts(&admission)).map_err(failed)?,
-        };
+        let mut drifts = Vec::new();
+        if !plan.addresses.is_empty() {
+            drifts = Nftables::open().and_then(|mut nft| nft.admission_drifts(&admission)).map_err(failed)?;
+        }
+        if let Some(admin) = &admission.admin_chain {
+            drifts.extend(xtables::drifts(&plan.addresses, admin).map_err(failed)?);
+        }
         if let Some(zone) = &mut zone {
             drifts.extend(plan.addresses.iter().filter_map(|address| zone.drift(*address)));
         }

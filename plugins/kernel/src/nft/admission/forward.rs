@@ -17,11 +17,11 @@ use crate::nft::table::{Base, Family, Hook, Policy, Table, Verdict};
 use crate::nft::transaction::Transaction;
 
 const FORWARD: &str = "FORWARD";
-pub(super) const CNI_FORWARD: &str = "CNI-FORWARD";
-const JUMP: &str = "CNI firewall plugin rules";
-const ADMIN: &str = "CNI firewall plugin admin overrides";
+pub(crate) const CNI_FORWARD: &str = "CNI-FORWARD";
+pub(crate) const JUMP: &str = "CNI firewall plugin rules";
+pub(crate) const ADMIN: &str = "CNI firewall plugin admin overrides";
 /// By this our rule is found, in whatever form somebody restored it.
-const ACCEPT: &str = "Fairlead: what pods send, and what is answered to them";
+pub(crate) const ACCEPTANCE: &str = "Fairlead: what pods send, and what is answered to them";
 
 /// How a rule says its matches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -150,7 +150,7 @@ fn is_jump(rule: &Rule, chain: &str) -> bool {
 }
 
 fn accepts(rule: &Rule) -> bool {
-    rule.comment.as_deref() == Some(ACCEPT) && rule.verdict == Some(Verdict::Accept)
+    rule.comment.as_deref() == Some(ACCEPTANCE) && rule.verdict == Some(Verdict::Accept)
 }
 
 fn jump(form: Form, comment: &str, chain: &str) -> Expressions {
@@ -167,7 +167,7 @@ fn accept(form: Form) -> Expressions {
         }
         Form::Native => rule.masked(Load::Mark, &MASK.to_ne_bytes(), &ADMITTED.to_ne_bytes(), false),
     };
-    commented(form, rule, ACCEPT).counter().verdict(&Verdict::Accept)
+    commented(form, rule, ACCEPTANCE).counter().verdict(&Verdict::Accept)
 }
 
 fn commented(form: Form, rule: Expressions, comment: &str) -> Expressions {

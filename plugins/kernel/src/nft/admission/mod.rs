@@ -65,6 +65,8 @@ use super::socket::{Nftables, is_stale};
 use super::transaction::Transaction;
 use crate::error::{Cause, Errno, Error, Result};
 use forward::Form;
+pub(crate) use forward::{ACCEPTANCE, ADMIN, CNI_FORWARD, JUMP};
+pub(crate) use table::{ADMITTED, MASK};
 use table::{BRIDGES, MEMBERS, PORTS, WITHIN, bare, member, name, pods_of, verdict_of};
 
 /// Name of the table, in the inet and the bridge family.
@@ -147,6 +149,16 @@ impl Nftables {
     pub fn admitted_by(&mut self, address: IpAddr) -> Result<Option<String>> {
         let element = self.element(pods_of(address), &[Part::Address(address)]);
         Ok(element.map_err(|cause| Error::new("look up", address, cause))?.map(|element| element.comment))
+    }
+
+    /// Whether any address is admitted.
+    pub fn admits_anybody(&mut self) -> Result<bool> {
+        for set in table::PODS {
+            if self.any_element(set, |_| true).map_err(|cause| Error::new("list", NAME, cause))? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// What is not as [`Nftables::admit`] leaves it, each in words.

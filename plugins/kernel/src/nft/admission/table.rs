@@ -31,8 +31,8 @@ pub(super) const PORTS: Set =
     Set { table: BETWEEN_PORTS, name: "ports", key: &[Type::Interface], leads: Leads::Nowhere };
 
 /// Which bits of the mark are ours, and what they say between the chains `before` and `after`.
-pub(super) const MASK: u32 = 0xff00_0000;
-pub(super) const ADMITTED: u32 = 0xfa00_0000;
+pub(crate) const MASK: u32 = 0xff00_0000;
+pub(crate) const ADMITTED: u32 = 0xfa00_0000;
 
 /// Ethernet type of ARP (RFC 826).
 const ARP: [u8; 2] = [0x08, 0x06];
