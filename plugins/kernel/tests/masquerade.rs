@@ -112,3 +112,33 @@ fn owners_in_parallel_lose_nothing() {
         assert!(ruleset().contains(TABLE));
     });
 }
+
+#[test]
+fn an_empty_table_goes_with_the_next_removal_and_owners_who_leave_at_once_leave_none() {
+    in_fresh_namespace(|| {
+        let mut nft = Nftables::open().unwrap();
+        nft.masquerade(&nets(&["10.1.0.2/16"]), "one").unwrap();
+        let emptied = Command::new("nft").args(["flush", "map", "inet", TABLE, "pods4"]).status().unwrap();
+        assert!(emptied.success() && ruleset().contains(TABLE));
+        assert_eq!(nft.unmasquerade(Some(&["10.1.0.2".parse().unwrap()]), |owner| owner == "one").unwrap(), 0);
+        assert_eq!(ruleset(), "");
+        for _ in 0..20 {
+            let all: Vec<_> = (2..10u8).map(|number| IpNet::new([10, 1, 0, number].into(), 16).unwrap()).collect();
+            std::thread::scope(|scope| {
+                for address in &all {
+                    scope.spawn(move || Nftables::open().unwrap().masquerade(&[*address], "one").unwrap());
+                }
+            });
+            assert_eq!(nft.masqueraded().unwrap().len(), 8);
+            std::thread::scope(|scope| {
+                for address in &all {
+                    scope.spawn(move || {
+                        let gone = Nftables::open().unwrap().unmasquerade(Some(&[address.addr()]), |_| true).unwrap();
+                        assert_eq!(gone, 1);
+                    });
+                }
+            });
+            assert_eq!(ruleset(), "");
+        }
+    });
+}

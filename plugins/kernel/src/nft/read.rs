@@ -1,5 +1,7 @@
 //! Questions: what is there, element by element, rule by rule.
 
+use std::collections::HashSet;
+
 use super::attributes::{Attributes, number_of, text_of};
 use super::rule::Rule;
 use super::set::{Element, Part, Set, key_of};
@@ -47,24 +49,24 @@ impl Nftables {
     /// Whether each of these tables, or chains in them, is there. One message, however many they are; a kernel without
     /// nf_tables has none of them.
     pub fn exist<const N: usize>(&mut self, all: [(Table, Option<&str>); N]) -> Result<[bool; N], Cause> {
-        let (mut bytes, mut there) = (Vec::new(), [None; N]);
-        let mut sequences = [0; N];
-        for ((table, chain), sequence) in all.iter().zip(&mut sequences) {
-            *sequence = self.transport.next_sequence();
+        let there = self.exist_each(&all)?;
+        Ok(std::array::from_fn(|index| there[index]))
+    }
+
+    /// [`Nftables::exist`] of a number that is not known before: as many answers.
+    pub fn exist_each(&mut self, all: &[(Table, Option<&str>)]) -> Result<Vec<bool>, Cause> {
+        let (mut bytes, mut there) = (Vec::new(), vec![None; all.len()]);
+        let mut sequences = Vec::with_capacity(all.len());
+        for (table, chain) in all {
+            let sequence = self.transport.next_sequence();
             let question = Attributes::default().text(1, table.name);
             let (operation, question) = match chain {
                 None => (kind::GET_TABLE, question),
                 Some(chain) => (kind::GET_CHAIN, question.text(3, chain)),
             };
             // Unacknowledged: what is there is the answer.
-            message(
-                &mut bytes,
-                operation_of(operation),
-                NLM_F_REQUEST,
-                *sequence,
-                (table.family as u8, 0),
-                &question.0,
-            );
+            message(&mut bytes, operation_of(operation), NLM_F_REQUEST, sequence, (table.family as u8, 0), &question.0);
+            sequences.push(sequence);
         }
         self.transport.send(&bytes)?;
         while there.contains(&None) {
@@ -82,7 +84,7 @@ impl Nftables {
                 });
             }
         }
-        Ok(there.map(|there| there == Some(true)))
+        Ok(there.into_iter().map(|there| there == Some(true)).collect())
     }
 
     /// How many chains, sets, maps and other objects the table has; `None`: it is not there.
@@ -130,11 +132,15 @@ impl Nftables {
     /// Every element; none if there is no such set or table.
     pub fn elements(&mut self, set: &Set) -> Result<Vec<Element>, Cause> {
         let about = (kind::GET_ELEMENT, set.table.family);
-        self.dump(about, &set.named(), |frame, found| found.extend(elements_in(set, frame)))
+        let mut all = self.dump(about, &set.named(), |frame, found| found.extend(elements_in(set, frame)))?;
+        // A hash table that is being resized is walked from its beginning again (rhashtable_walk_next, lib/rhashtable.c).
+        let mut seen = HashSet::new();
+        all.retain(|element| seen.insert(element.key.clone()));
+        Ok(all)
     }
 
     /// Whether an element is `wanted`. Reads no further than to the first one, so that the cost does not grow with the set;
-    /// no such set: no.
+    /// no such set: no. The next list asked for over this socket has to read the rest.
     pub fn any_element(&mut self, set: &Set, wanted: impl Fn(&Element) -> bool) -> Result<bool, Cause> {
         self.finish_dump()?;
         let sequence = self.request((kind::GET_ELEMENT, set.table.family), NLM_F_DUMP, &set.named().0)?;

@@ -143,6 +143,14 @@ impl Element {
         }
     }
 
+    /// The chain that it leads to.
+    pub fn leads_to(&self) -> Option<&str> {
+        match &self.data {
+            Data::Verdict(verdict) => verdict.chain(),
+            Data::Nothing | Data::Value(_) => None,
+        }
+    }
+
     pub(super) fn write(&self) -> Attributes {
         let attributes = Attributes::default().data(1, &concatenate(&self.key));
         let attributes = match &self.data {
