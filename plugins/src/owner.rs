@@ -10,6 +10,8 @@ use sha2::{Digest, Sha512};
 
 /// Longest text that both an nf_tables comment (128) and `IFLA_IFALIAS` (255) take.
 const LIMIT: usize = 128;
+/// As many digits of a container's identifier as people use to tell containers apart.
+const TELLING: usize = 12;
 
 /// The text of an attachment.
 pub fn text(network: &str, container_id: &str, ifname: &str) -> String {
@@ -57,6 +59,13 @@ pub fn host_mac(network: &str, name: &str) -> Mac {
 /// Whether a text found in the kernel is this attachment's.
 pub fn is_of(found: &str, mark: &str) -> bool {
     found.strip_prefix(mark).is_some_and(|rest| rest.is_empty() || rest.starts_with(','))
+}
+
+/// Whether a text found in the kernel is of an attachment of this container, in whatever network. Of a text that was cut the
+/// beginning of the container's identifier decides, if enough of it is left.
+pub fn is_of_container(found: &str, container_id: &str) -> bool {
+    let Some((_, id)) = found.rsplit_once(", id: ") else { return false };
+    id == container_id || found.len() + 4 > LIMIT && id.len() >= TELLING && container_id.starts_with(id)
 }
 
 /// The mark in a text found in the kernel, if it is one of the network's.
@@ -111,6 +120,10 @@ mod tests {
         let mine = mark("unit-test", &"a".repeat(64), "eth0");
         assert!(found.len() <= LIMIT && is_of(&found, &mine));
         assert!(!is_of(&found, &mark("unit-test", "one", "eth0")));
+        assert!(is_of_container(&found, &"a".repeat(64)) && !is_of_container(&found, &"b".repeat(64)));
+        assert!(is_of_container(&text("other", "one", "eth0"), "one") && !is_of_container(&found, "a"));
+        let cut = text(&"n".repeat(30), &"a".repeat(64), "eth0");
+        assert!(cut.len() == LIMIT && is_of_container(&cut, &"a".repeat(64)) && !is_of_container(&cut, "aaaa"));
         assert_eq!(mark_in(&found, &network_mark("unit-test")), Some(&mine[..]));
         assert_eq!(mark_in(&found, &network_mark("other")), None);
         assert_eq!(mark_in("eth0 of somebody", &network_mark("unit-test")), None);

@@ -42,6 +42,27 @@ fn a_port_of_another_container_is_refused_with_its_name() -> Result<()> {
     answers(&stage.far, &format!("tcp:{NODE}:8080"), &second.pod)
 }
 
+/// A runtime asks for a container's ports in each of its networks.
+#[test]
+fn two_networks_of_one_container_share_its_ports() -> Result<()> {
+    let stage = Stage::ours("two-networks")?;
+    let published = stage.published("pod", json!([mapping(8080, 80, "tcp")]), &json!({}))?;
+    let _server = serve(&published.pod, &["tcp:80"])?;
+    let mut second = published.config.clone();
+    second["name"] = "second".into();
+    second["prevResult"]["ips"] = json!([{"address": "10.99.0.2/24", "interface": 2}]);
+    for verb in ["ADD", "CHECK"] {
+        stage.call("portmap", verb, "pod", &published.pod, &second)?.success()?;
+        answers(&stage.far, &format!("tcp:{NODE}:8080"), &published.pod)?;
+    }
+    stage.call("portmap", "DEL", "pod", &published.pod, &second)?.success()?;
+    answers(&stage.far, &format!("tcp:{NODE}:8080"), &published.pod)?;
+    stage.verb("CHECK", &published)?.success()?;
+    stage.verb("DEL", &published)?.success()?;
+    assert_eq!(stage.rules()?, "");
+    Ok(())
+}
+
 /// A client that sends on and on from one socket: what the node remembers of where its packets went must not hold.
 #[test]
 fn a_udp_client_follows_its_port_from_one_container_to_the_next() -> Result<()> {

@@ -62,6 +62,47 @@ fn a_published_port_answers_from_everywhere() -> Result<()> {
 }
 
 #[test]
+fn behind_ptp_it_is_the_same() -> Result<()> {
+    let stage = Stage::ours("ptp")?;
+    let mappings = |port| json!([mapping(port, 80, "tcp"), mapping(port, 53, "udp")]);
+    let (web, neighbour) = (stage.point_to_point("web", mappings(8080))?, stage.point_to_point("two", mappings(8081))?);
+    let _server = serve(&web.pod, &["tcp:80", "udp:53"])?;
+    for from in [&*stage.far as &Place, &stage.node, &web.pod, &neighbour.pod] {
+        for target in ["tcp:192.168.77.1:8080", "udp:192.168.77.1:8080", "tcp:[2001:db8:77::1]:8080"] {
+            answers(from, target, &web.pod)?;
+        }
+    }
+    answers(&stage.node, "tcp:127.0.0.1:8080", &web.pod)?;
+    for published in [&web, &neighbour] {
+        stage.verb("CHECK", published)?.success()?;
+        stage.verb("DEL", published)?.success()?;
+    }
+    assert_eq!(stage.rules()?, "");
+    Ok(())
+}
+
+/// Frames between the ports of a bridge pass through the packet filter, or do not, as the node is set.
+#[test]
+fn a_neighbour_is_answered_whether_bridges_are_filtered_or_not() -> Result<()> {
+    for filtered in ["0", "1"] {
+        let stage = Stage::ours("br-nf")?;
+        for family in ["ip", "ip6"] {
+            // Absent where br_netfilter is: then they do not.
+            let _ = stage.node.sh(&format!("sysctl -q -w net.bridge.bridge-nf-call-{family}tables={filtered}"));
+        }
+        let web = stage.published("web", json!([mapping(8080, 80, "tcp"), mapping(8053, 53, "udp")]), &json!({}))?;
+        let neighbour = stage.pod("neighbour", Value::Null, &json!({}))?;
+        let _server = serve(&web.pod, &["tcp:80", "udp:53"])?;
+        for from in [&*web.pod as &Place, &neighbour.pod] {
+            for target in ["tcp:10.88.0.1:8080", "udp:192.168.77.1:8053", "tcp:[fd00:88::1]:8080"] {
+                answers(from, target, &web.pod).with_context(|| format!("bridge-nf-call-iptables = {filtered}"))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn an_address_of_the_node_is_that_address_only() -> Result<()> {
     let stage = Stage::ours("hostip")?;
     stage.node.sh("ip addr add 192.168.77.9/24 dev eth0")?;

@@ -70,7 +70,23 @@ impl Stage {
         Ok(Published { pod, id: id.into(), config })
     }
 
-    /// The same, published.
+    /// A pod behind `ptp`, published: the host's end of the pair is the only way to it.
+    pub fn point_to_point(&self, id: &str, mappings: Value) -> Result<Published> {
+        let pod = self.lab.pod(&self.node, id)?;
+        let ptp = json!({
+            "cniVersion": "1.1.0", "name": "net", "type": "ptp",
+            "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.99.0.0/24"}], [{"subnet": "fd00:99::/64"}]],
+                     "routes": [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}]}
+        });
+        let result = self.call("ptp", "ADD", id, &pod, &ptp)?.success()?.json()?;
+        let mut config = portmap(mappings, &json!({}));
+        config["prevResult"] = result;
+        let published = Published { pod, id: id.into(), config };
+        self.verb("ADD", &published)?.success()?;
+        Ok(published)
+    }
+
+    /// The same as [`Stage::pod`], published.
     pub fn published(&self, id: &str, mappings: Value, more: &Value) -> Result<Published> {
         let published = self.pod(id, mappings, more)?;
         self.verb("ADD", &published)?.success().with_context(|| format!("{}: {more}", self.suite.name))?;

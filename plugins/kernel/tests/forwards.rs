@@ -3,7 +3,9 @@
 use std::net::IpAddr;
 use std::process::Command;
 
-use fairlead_kernel::nft::{Condition, Conditions, Forward, Forwarded, Group, Masquerade, Name, Nftables, Term};
+use fairlead_kernel::nft::{
+    Condition, Conditions, Forward, Forwarded, Group, Masquerade, Name, Nftables, Standing, Term,
+};
 use nix::sched::{CloneFlags, unshare};
 
 const TCP: u8 = 6;
@@ -41,8 +43,13 @@ fn from(net: &str) -> Masquerade {
     Masquerade::From(net.parse().unwrap())
 }
 
-fn never(_: &Forwarded) -> bool {
-    false
+fn never(_: &Forwarded) -> Standing {
+    Standing::Stays
+}
+
+/// What forwards of `mine` are to me.
+fn own(mine: &'static str) -> impl Fn(&str) -> Standing {
+    move |owner| if owner == mine { Standing::Yields } else { Standing::Stays }
 }
 
 fn add(nft: &mut Nftables, groups: &[Group], owner: &str) {
@@ -99,7 +106,7 @@ fn nft_reads_what_was_written_and_the_table_goes_with_its_last_forward() {
             assert!(text.contains(line), "no `{line}` in\n{text}");
         }
         assert_eq!(nft.forwards().unwrap().len(), 6);
-        assert_eq!(nft.forwards_missing(std::slice::from_ref(&v4), |owner| owner == "one").unwrap(), [""; 0]);
+        assert_eq!(nft.forwards_missing(std::slice::from_ref(&v4), own("one")).unwrap(), [""; 0]);
         assert_eq!(nft.unforward(None, |owner| owner == "nobody").unwrap().forwards, []);
         assert_eq!(nft.unforward(Some(&[v4, v6]), |owner| owner == "one").unwrap().forwards.len(), 5);
         assert!(!ruleset().contains("\"one\""), "{}", ruleset());
@@ -122,9 +129,18 @@ fn a_port_that_is_taken_is_given_back_with_its_owner_unless_it_yields() {
         assert_eq!((taken.forward, taken.owner.as_str()), (old.forwards[0].clone(), "old"));
         assert_eq!(nft.forwards().unwrap().len(), 2, "all or nothing");
 
-        assert_eq!(nft.forward(std::slice::from_ref(&new), None, "new", |there| there.owner == "old").unwrap(), None);
+        assert_eq!(
+            nft.forward(std::slice::from_ref(&new), None, "new", |there| own("old")(&there.owner)).unwrap(),
+            None
+        );
         let owners: Vec<String> = nft.forwards().unwrap().into_iter().map(|one| one.owner).collect();
         assert_eq!(owners, ["new", "new"], "what yields, yields with all it has");
+        // Who is served by another's forward makes none for that port, and the others all the same.
+        let two = group(vec![forward(TCP, None, 80, "10.1.0.9:80"), forward(TCP, None, 90, "10.1.0.9:90")]);
+        assert_eq!(nft.forward(std::slice::from_ref(&two), None, "two", |_| Standing::Serves).unwrap(), None);
+        assert_eq!(nft.forwards_missing(&[two], |_| Standing::Serves).unwrap(), [""; 0]);
+        let of_two: Vec<Forwarded> = nft.forwards().unwrap().into_iter().filter(|one| one.owner == "two").collect();
+        assert_eq!((of_two.len(), of_two[0].forward.port), (1, 90));
         // One address's own port is no conflict with that port of all addresses.
         add(&mut nft, &[group(vec![forward(TCP, Some("192.0.2.1"), 80, "10.1.0.4:80")])], "other");
     });
@@ -166,7 +182,7 @@ fn forwards_with_conditions_do_not_meet_those_with_others() {
         ] {
             assert!(text.contains(line), "no `{line}` in\n{text}");
         }
-        assert_eq!(nft.forwards_missing(std::slice::from_ref(&first), |owner| owner == "first").unwrap(), [""; 0]);
+        assert_eq!(nft.forwards_missing(std::slice::from_ref(&first), own("first")).unwrap(), [""; 0]);
         for owner in ["first", "third"] {
             assert_eq!(nft.unforward(None, |found| found == owner).unwrap().forwards.len(), 1);
         }
@@ -182,7 +198,7 @@ fn each_drift_is_named() {
         let wanted = Group { masquerade: from("10.1.0.2/16"), ..group(vec![forward(TCP, None, 80, "10.1.0.2:80")]) };
         let said = |nft_socket: &mut Nftables| {
             let groups = std::slice::from_ref(&wanted);
-            nft_socket.forwards_missing(groups, |owner| owner == "mine").unwrap().join("; ")
+            nft_socket.forwards_missing(groups, own("mine")).unwrap().join("; ")
         };
         assert_eq!(said(&mut nft_socket), "tcp port 80 to 10.1.0.2:80 is not forwarded");
         add(&mut nft_socket, std::slice::from_ref(&wanted), "mine");

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use fairlead_kernel::conntrack::Flows;
 use fairlead_kernel::netlink::Socket;
-use fairlead_kernel::nft::{Forward, Forwarded, Nftables};
+use fairlead_kernel::nft::{Forward, Forwarded, Nftables, Standing};
 use fairlead_kernel::{link, route, sysctl};
 use fairlead_protocol::{CniError, Request};
 
@@ -23,14 +23,19 @@ pub fn attach(request: &Request, plan: &Plan) -> Result<(), CniError> {
     let outlives = way.as_ref().filter(|way| way.outlives_container).map(|way| way.interface.as_str());
     // One list of links for all that may stand in the way; mostly nothing does.
     let mut aliases = None;
-    let yields = |there: &Forwarded| {
+    let standing = |there: &Forwarded| {
         let our_address = || plan.forwards().any(|forward| forward.to.ip() == there.forward.to.ip());
-        owner::is_of(&there.owner, &mark)
-            || our_address()
-            || is_gone(request, &mark, &there.owner, aliases.get_or_insert_with(aliases_of_links))
+        match standing(request, &mark, &there.owner) {
+            Standing::Stays if our_address() => Standing::Yields,
+            Standing::Stays => {
+                let aliases = aliases.get_or_insert_with(aliases_of_links);
+                if is_gone(request, &mark, &there.owner, aliases) { Standing::Yields } else { Standing::Stays }
+            }
+            other => other,
+        }
     };
     let mut nft = Nftables::open().map_err(failed)?;
-    if let Some(taken) = nft.forward(&plan.groups, outlives, &text, yields).map_err(failed)? {
+    if let Some(taken) = nft.forward(&plan.groups, outlives, &text, standing).map_err(failed)? {
         nft.leave();
         return Err(refusal(plan, &taken));
     }
@@ -49,6 +54,18 @@ pub fn attach(request: &Request, plan: &Plan) -> Result<(), CniError> {
     // Closing would wait for what somebody else has just deleted.
     nft.leave();
     Ok(())
+}
+
+/// What a forward with this owner is to the request's attachment. A runtime asks for the same ports in each network of a
+/// container: the first one serves them all, as in the reference.
+pub fn standing(request: &Request, mark: &str, owner: &str) -> Standing {
+    if owner::is_of(owner, mark) {
+        Standing::Yields
+    } else if owner::is_of_container(owner, &request.container_id) {
+        Standing::Serves
+    } else {
+        Standing::Stays
+    }
 }
 
 /// The flows that clients began with the UDP ports among forwards.

@@ -78,7 +78,8 @@ fn drifts(request: &Request, plan: &Plan) -> Result<Vec<String>, CniError> {
     }
     let mark = owner::mark(&request.name, &request.container_id, &request.ifname);
     let mut nft = Nftables::open().map_err(failed)?;
-    let mut drifts = nft.forwards_missing(&plan.groups, |found| owner::is_of(found, &mark)).map_err(failed)?;
+    let mut drifts =
+        nft.forwards_missing(&plan.groups, |found| apply::standing(request, &mark, found)).map_err(failed)?;
     if let Some(way) = plan.loopback_to.and_then(Way::to).filter(|way| !way.is_open()) {
         drifts.push(format!("sysctl {} is not 1", way.key()));
     }

@@ -1,7 +1,8 @@
 //! Adding forwards: one question, one transaction.
 
 use super::layout::{FORWARDS, LOCALNETS, Space, make_marking_chain, make_table, marking_chains};
-use super::{Forward, Forwarded, Group};
+use super::read::maps_of;
+use super::{Forward, Forwarded, Group, Standing};
 use crate::error::{Cause, Errno, Error, Result};
 use crate::nft::set::{Data, Element, Part, Set};
 use crate::nft::socket::{Nftables, is_stale};
@@ -18,14 +19,14 @@ impl Nftables {
     /// sake, and that outlives them: remembered until the table goes (the caller lets it, afterwards: see
     /// [`Nftables::unforward`]).
     ///
-    /// A port that leads elsewhere already is taken over if the present forward `yields`, together with all else of its
-    /// owner. If it does not, nothing is done, and the forward that is in the way is given.
+    /// Where a port leads somewhere already, `standing` says what becomes of that forward. If one stays, nothing is done, and
+    /// it is given.
     pub fn forward(
         &mut self,
         groups: &[Group],
         localnet: Option<&str>,
         owner: &str,
-        mut yields: impl FnMut(&Forwarded) -> bool,
+        mut standing: impl FnMut(&Forwarded) -> Standing,
     ) -> Result<Option<Forwarded>> {
         let groups: Vec<&Group> = groups.iter().filter(|group| !group.forwards.is_empty()).collect();
         let object = || {
@@ -38,11 +39,11 @@ impl Nftables {
             return Ok(None);
         }
         let fail = |cause| Error::new("forward", object(), cause);
-        let mut look = !self.stand(&groups).map_err(fail)?;
+        let mut look = !self.forwards_stand(&groups).map_err(fail)?;
         for _ in 0..ATTEMPTS {
             let missing = match look {
                 false => Missing::default(),
-                true => match self.what_is_missing_for(&groups, &mut yields).map_err(fail)? {
+                true => match self.what_is_missing_for(&groups, &mut standing).map_err(fail)? {
                     Ok(missing) => missing,
                     Err(taken) => return Ok(Some(taken)),
                 },
@@ -62,7 +63,7 @@ impl Nftables {
 
     /// Whether the chains are there that these groups' elements lead to, asked in one message: a transaction that is refused
     /// for want of them waits for a grace period. Mostly they are, and nothing else is asked.
-    fn stand(&mut self, groups: &[&Group]) -> std::result::Result<bool, Cause> {
+    fn forwards_stand(&mut self, groups: &[&Group]) -> std::result::Result<bool, Cause> {
         for group in groups {
             let space = Space::of(group).chain();
             let chains = marking_chains(group);
@@ -77,7 +78,7 @@ impl Nftables {
     fn what_is_missing_for(
         &mut self,
         groups: &[&Group],
-        mut yields: impl FnMut(&Forwarded) -> bool,
+        mut standing: impl FnMut(&Forwarded) -> Standing,
     ) -> std::result::Result<std::result::Result<Missing, Forwarded>, Cause> {
         let generation = self.generation()?;
         let mut missing = Missing { table: !self.exists(FORWARDS, None)?, ..Missing::default() };
@@ -94,16 +95,17 @@ impl Nftables {
             }
             for forward in &group.forwards {
                 let Some(there) = self.forwarded_in(&space, forward)? else { continue };
-                if !yields(&there) {
-                    return Ok(Err(there));
+                match standing(&there) {
+                    Standing::Yields => yielding.push(there.owner),
+                    Standing::Serves => missing.served.push((space.clone(), forward.key())),
+                    Standing::Stays => return Ok(Err(there)),
                 }
-                yielding.push(there.owner);
             }
         }
         if !yielding.is_empty() {
             // Chosen from a list, so nothing may have changed since.
             missing.generation = Some(generation);
-            missing.old = self.keys_of(|owner| yielding.iter().any(|one| one == owner))?;
+            missing.old = self.forward_keys_of(|owner| yielding.iter().any(|one| one == owner))?;
         }
         Ok(Ok(missing))
     }
@@ -117,6 +119,8 @@ struct Missing {
     chains: Vec<String>,
     old: Vec<(Set, Vec<Part>)>,
     generation: Option<u32>,
+    /// Keys that are there and stay.
+    served: Vec<(Space, Vec<Part>)>,
 }
 
 impl Missing {
@@ -148,23 +152,24 @@ impl Missing {
         for (set, key) in &self.old {
             transaction = transaction.delete_element(set, key);
         }
-        groups.iter().fold(transaction, |all, group| add_elements(all, group, owner))
+        groups.iter().fold(transaction, |all, group| self.add_elements(all, group, owner))
     }
-}
 
-fn add_elements(transaction: Transaction, group: &Group, owner: &str) -> Transaction {
-    let maps = Space::of(group).maps();
-    let marked_by = marking_chains(group).into_iter().next();
-    group.forwards.iter().fold(transaction, |all, forward| {
-        let (map, marked) = match forward.host {
-            Some(_) => (&maps.hosts, &maps.marked_hosts),
-            None => (&maps.ports, &maps.marked_ports),
-        };
-        let to = vec![Part::Address(forward.to.ip()), Part::Port(forward.to.port())];
-        let element = Element { key: forward.key(), data: Data::Value(to), comment: owner.to_owned() };
-        let all = all.new_element(map, &element);
-        let Some(chain) = &marked_by else { return all };
-        let data = Data::Verdict(Verdict::Jump(chain.clone()));
-        all.new_element(marked, &Element { key: forward.key(), data, comment: String::new() })
-    })
+    fn add_elements(&self, transaction: Transaction, group: &Group, owner: &str) -> Transaction {
+        let space = Space::of(group);
+        let marked_by = marking_chains(group).into_iter().next();
+        group.forwards.iter().fold(transaction, |all, forward| {
+            let key = forward.key();
+            if self.served.iter().any(|(there, served)| *there == space && *served == key) {
+                return all;
+            }
+            let (map, marked) = maps_of(&space, forward);
+            let to = vec![Part::Address(forward.to.ip()), Part::Port(forward.to.port())];
+            let all =
+                all.new_element(&map, &Element { key: key.clone(), data: Data::Value(to), comment: owner.to_owned() });
+            let Some(chain) = &marked_by else { return all };
+            let data = Data::Verdict(Verdict::Jump(chain.clone()));
+            all.new_element(&marked, &Element { key, data, comment: String::new() })
+        })
+    }
 }

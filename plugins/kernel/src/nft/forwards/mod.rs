@@ -108,6 +108,17 @@ pub struct Forwarded {
     pub(super) marked_by: Option<String>,
 }
 
+/// What a forward that is there is to whoever wants the same port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// His own, or nobody's any more: it may be replaced, with all else of its owner.
+    Yields,
+    /// As good as his own: it stays as it is, and his is not made.
+    Serves,
+    /// Somebody else's.
+    Stays,
+}
+
 impl Group {
     /// The family of all of its forwards.
     pub fn is_ipv4(&self) -> bool {

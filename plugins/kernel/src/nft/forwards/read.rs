@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::layout::{FORWARDS, Space, marking_chains, probe, rules_for};
-use super::{Forward, Forwarded, Group};
+use super::{Forward, Forwarded, Group, Standing};
 use crate::error::{Cause, Error, Result};
 use crate::nft::rule::Rule;
 use crate::nft::set::{Data, Element, Part, Set};
@@ -12,7 +12,7 @@ use crate::nft::socket::Nftables;
 impl Nftables {
     /// Every forward there is.
     pub fn forwards(&mut self) -> Result<Vec<Forwarded>> {
-        let listed = self.spaces().and_then(|spaces| {
+        let listed = self.forward_spaces().and_then(|spaces| {
             let mut all = Vec::new();
             for space in &spaces {
                 let maps = space.maps();
@@ -29,13 +29,13 @@ impl Nftables {
         listed.map_err(|cause| Error::new("list", FORWARDS.name, cause))
     }
 
-    /// What of these groups is not as [`Nftables::forward`] makes it, each in one sentence. `mine` says whose forwards are
-    /// right.
-    pub fn forwards_missing(&mut self, groups: &[Group], mine: impl Fn(&str) -> bool) -> Result<Vec<String>> {
+    /// What of these groups is not as [`Nftables::forward`] makes it, each in one sentence. `standing` says
+    /// whose forwards are right: those that yield, if they lead where these groups say, and those that serve.
+    pub fn forwards_missing(&mut self, groups: &[Group], standing: impl Fn(&str) -> Standing) -> Result<Vec<String>> {
         let looked = self.rules(FORWARDS, None).and_then(|rules| {
             let mut drifts = Vec::new();
             for group in groups {
-                self.compare(group, &mine, &mut drifts)?;
+                self.compare_forwards(group, &standing, &mut drifts)?;
             }
             // Without the table every forward is missing, which says it all.
             if self.exists(FORWARDS, None)? {
@@ -46,10 +46,10 @@ impl Nftables {
         looked.map_err(|cause| Error::new("look into", FORWARDS.name, cause))
     }
 
-    fn compare(
+    fn compare_forwards(
         &mut self,
         group: &Group,
-        mine: impl Fn(&str) -> bool,
+        standing: impl Fn(&str) -> Standing,
         drifts: &mut Vec<String>,
     ) -> std::result::Result<(), Cause> {
         let space = Space::of(group);
@@ -57,7 +57,8 @@ impl Nftables {
         for forward in &group.forwards {
             match self.forwarded_in(&space, forward)? {
                 None => drifts.push(format!("{forward} is not forwarded")),
-                Some(there) if !mine(&there.owner) => {
+                Some(there) if standing(&there.owner) == Standing::Serves => {}
+                Some(there) if standing(&there.owner) == Standing::Stays => {
                     drifts.push(format!("{forward} is not forwarded: that port is of {:?}", there.owner));
                 }
                 Some(there) if there.forward.to != forward.to => {
@@ -81,7 +82,7 @@ impl Nftables {
     }
 
     /// Where forwards can be. The general spaces are always among them, first.
-    pub(super) fn spaces(&mut self) -> std::result::Result<Vec<Space>, Cause> {
+    pub(super) fn forward_spaces(&mut self) -> std::result::Result<Vec<Space>, Cause> {
         let mut all = vec![Space::general(true), Space::general(false)];
         let chains = self.chains(FORWARDS)?;
         all.extend(chains.iter().filter_map(|chain| Space::of_chain(&chain.name)).filter(|one| !one.suffix.is_empty()));
@@ -102,9 +103,12 @@ impl Nftables {
     }
 
     /// Set and key of every element of the owners, those without a comment of their own included.
-    pub(super) fn keys_of(&mut self, mine: impl Fn(&str) -> bool) -> std::result::Result<Vec<(Set, Vec<Part>)>, Cause> {
+    pub(super) fn forward_keys_of(
+        &mut self,
+        mine: impl Fn(&str) -> bool,
+    ) -> std::result::Result<Vec<(Set, Vec<Part>)>, Cause> {
         let mut all = Vec::new();
-        for space in self.spaces()? {
+        for space in self.forward_spaces()? {
             let maps = space.maps();
             for (set, marked) in [(maps.hosts, maps.marked_hosts), (maps.ports, maps.marked_ports)] {
                 let keys: Vec<Vec<Part>> =

@@ -37,25 +37,25 @@ impl Nftables {
         for _ in 0..ATTEMPTS {
             let generation = self.generation().map_err(fail)?;
             let hinted = match hint {
-                Some(groups) => self.all_of(groups, &mine).map_err(fail)?,
+                Some(groups) => self.hinted_forwards(groups, &mine).map_err(fail)?,
                 None => None,
             };
             let listed = hinted.is_none();
             let found = match hinted {
                 Some(found) => found,
-                None => self.found(&mine).map_err(fail)?,
+                None => self.found_forwards(&mine).map_err(fail)?,
             };
             if found.keys.is_empty() {
                 return Ok(Removed::default());
             }
-            let done = if self.has_others(&mine).map_err(fail)? {
+            let done = if self.has_other_forwards(&mine).map_err(fail)? {
                 let transaction = Transaction::default();
                 // Chosen from a list, so nothing may have changed since.
                 let transaction = if listed { transaction.at(generation) } else { transaction };
                 let delete = |all: Transaction, (set, key): &(Set, Vec<Part>)| all.delete_element(set, key);
                 self.commit(&found.keys.iter().fold(transaction, delete))
             } else {
-                self.remove_table(generation)
+                self.remove_forwards_table(generation)
             };
             match done {
                 Ok(()) => return Ok(Removed { forwards: found.forwards }),
@@ -67,7 +67,11 @@ impl Nftables {
     }
 
     /// What these groups have made; `None` if one of it is missing or is not the owner's.
-    fn all_of(&mut self, groups: &[Group], mine: impl Fn(&str) -> bool) -> std::result::Result<Option<Found>, Cause> {
+    fn hinted_forwards(
+        &mut self,
+        groups: &[Group],
+        mine: impl Fn(&str) -> bool,
+    ) -> std::result::Result<Option<Found>, Cause> {
         let mut found = Found::default();
         for group in groups {
             let space = Space::of(group);
@@ -81,9 +85,9 @@ impl Nftables {
         Ok((!found.keys.is_empty()).then_some(found))
     }
 
-    fn found(&mut self, mine: impl Fn(&str) -> bool) -> std::result::Result<Found, Cause> {
+    fn found_forwards(&mut self, mine: impl Fn(&str) -> bool) -> std::result::Result<Found, Cause> {
         let mut found = Found::default();
-        for (set, key) in self.keys_of(mine)? {
+        for (set, key) in self.forward_keys_of(mine)? {
             if let Some(there) = self.element(&set, &key)?.and_then(|element| super::read::forwarded(&element, None)) {
                 found.forwards.push(there.forward);
             }
@@ -92,8 +96,8 @@ impl Nftables {
         Ok(found)
     }
 
-    fn has_others(&mut self, mine: impl Fn(&str) -> bool) -> std::result::Result<bool, Cause> {
-        for space in self.spaces()? {
+    fn has_other_forwards(&mut self, mine: impl Fn(&str) -> bool) -> std::result::Result<bool, Cause> {
+        for space in self.forward_spaces()? {
             let maps = space.maps();
             for set in [maps.ports, maps.hosts] {
                 if self.any_element(&set, |element| !mine(&element.comment))? {
@@ -106,7 +110,7 @@ impl Nftables {
 
     /// The table with what is left in it, if nobody changed anything since. Where 127/8 was let out to comes first: without
     /// the guard it must not be. If somebody was faster, it is let again: for what it was faster with.
-    fn remove_table(&mut self, generation: u32) -> std::result::Result<(), Cause> {
+    fn remove_forwards_table(&mut self, generation: u32) -> std::result::Result<(), Cause> {
         let names: Vec<String> =
             self.elements(&LOCALNETS)?.into_iter().flat_map(|one| one.key).filter_map(name).collect();
         let set = |value: &str| -> std::result::Result<(), Cause> {
