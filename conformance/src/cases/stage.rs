@@ -197,10 +197,20 @@ impl Stage {
         patience(10)
     }
 
-    /// What was seen, names drawn by lot told by their owners.
+    /// What was seen, names drawn by lot told by their owners, or only as what they are.
     pub(super) fn seen(mut self) -> Snapshot {
         self.seen.add_all("seen", self.fresh.renamed(&Names::default()));
-        self.seen
+        let mut told = Snapshot::default();
+        for (key, value) in self.seen.facts() {
+            let value = match key.rsplit(' ').next() {
+                // A bridge without an address takes the lowest of its ports': whose it is then is drawn by lot.
+                Some("mac") => "<mac>",
+                Some("sandbox") => "<netns>",
+                _ => value,
+            };
+            told.add(key, value);
+        }
+        told
     }
 
     /// What a call said: of an error only that it was one, for words and codes differ with reason.
@@ -218,7 +228,7 @@ impl Stage {
     /// The pod's state: links, addresses, routes, sysctls. Left out is what is a plugin's own choice: how it detects and
     /// announces addresses, and what it writes on its devices.
     fn look(&mut self, pod: &Pod) -> Result<()> {
-        const LEFT_OUT: [&str; 12] = [
+        const LEFT_OUT: [&str; 14] = [
             "fe80::",
             "ff02:",
             "33:33:",
@@ -226,6 +236,8 @@ impl Stage {
             "anycast",
             "operstate",
             "carrier",
+            " flags",
+            "table local",
             "ifalias",
             "arp_notify",
             "ndisc_notify",
@@ -240,8 +252,6 @@ impl Stage {
         }
         let names = Names::of(&[("node", &self.node), (pod.name(), pod)])?;
         for (key, value) in std::mem::take(&mut self.fresh).renamed(&names).facts() {
-            // A bridge without an address takes the lowest of its ports': whose a MAC is then is drawn by lot.
-            let value = if value.starts_with("<mac of node ") { "<mac of node>" } else { value };
             self.seen.add(key, value);
         }
         Ok(())
