@@ -43,6 +43,7 @@ static PLUGINS: &[&dyn Plugin] = &[
     &meta::firewall::Firewall,
     &meta::tuning::Tuning,
     &meta::bandwidth::Bandwidth,
+    &meta::flannel::Flannel,
 ];
 
 const HELP: &str = "\

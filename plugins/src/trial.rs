@@ -17,6 +17,8 @@ pub fn read_config(kind: &str, request: &Request) -> Option<Result<(), CniError>
         "firewall" => meta::firewall::config::Config::load(request).map(drop),
         "ptp" => main_plugins::ptp::config::Config::load(request).map(drop),
         "tuning" => meta::tuning::config::Config::load(request).map(drop),
+        "bandwidth" => meta::bandwidth::config::Config::load(request).map(drop),
+        "flannel" => meta::flannel::config::Config::load(request).map(drop),
         _ => return None,
     })
 }

@@ -1,10 +1,14 @@
 //! A stage for chained plugins: a pair of devices made by `ip`, and the result of the plugin that would have made it. So
 //! nothing but the plugin under test can make a difference.
 
+mod refusal;
+
 use anyhow::{Context, Result};
 use fairlead_conformance::cni::{Call, Suite};
 use fairlead_conformance::lab::{Finished, Lab, Node, Pod};
 use serde_json::{Value, json};
+
+pub use refusal::refusal;
 
 /// Hardware address of the container's end.
 pub const MAC: &str = "02:00:00:00:00:02";
@@ -88,12 +92,4 @@ impl Stage {
     pub fn plain(&self, text: &str) -> String {
         text.replace(&*self.pod.netns().to_string_lossy(), "<pod>")
     }
-}
-
-/// What a call that has to fail says: `msg`, and `details` behind it.
-pub fn refusal(finished: &Finished) -> Result<(u64, String)> {
-    anyhow::ensure!(finished.status.code() == Some(1), "{}: ended with {}", finished.line, finished.status);
-    let error = finished.json()?;
-    let text = |key: &str| error[key].as_str().unwrap_or_default().to_owned();
-    Ok((error["code"].as_u64().unwrap_or_default(), format!("{} {}", text("msg"), text("details")).trim().to_owned()))
 }

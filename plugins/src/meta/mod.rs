@@ -2,5 +2,6 @@
 
 pub mod bandwidth;
 pub mod firewall;
+pub mod flannel;
 pub mod portmap;
 pub mod tuning;
