@@ -85,7 +85,7 @@ impl Rule {
                 _ => return None,
             };
             let prefix = match one.mask.as_slice() {
-                [] => u8::try_from(8 * length).ok()?,
+                [] => u8::try_from(length.checked_mul(8)?).ok()?,
                 mask => u8::try_from(mask.iter().map(|byte| byte.count_ones()).sum::<u32>()).ok()?,
             };
             let address = if offset == offset_v4 {
@@ -171,4 +171,52 @@ fn padded<const N: usize>(bytes: &[u8]) -> Option<[u8; N]> {
     let mut all = [0; N];
     all.get_mut(..bytes.len())?.copy_from_slice(bytes);
     Some(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nft::attributes::Attributes;
+    use crate::nft::expression::Expressions;
+
+    /// As the kernel tells of a rule.
+    fn message(rule: &Expressions) -> Vec<u8> {
+        let named = Attributes::default().text(1, "t").text(2, "c").bytes(3, &7u64.to_be_bytes());
+        named.nest(4, &rule.list).comment(7, rule.comment.as_deref().unwrap_or_default()).0
+    }
+
+    fn rule() -> Expressions {
+        Expressions::default()
+            .source_in("10.1.0.0/16".parse().unwrap())
+            .xt_comment("xt")
+            .verdict(&Verdict::Jump("there".into()))
+            .comment("nft")
+    }
+
+    #[test]
+    fn a_rule_of_another_table_is_none_and_nfts_comment_goes_first() {
+        let bytes = message(&rule());
+        assert_eq!(Rule::read(&bytes, "other"), None);
+        let read = Rule::read(&bytes, "t").unwrap();
+        assert_eq!((read.handle, read.comment.as_deref(), read.leads_to()), (7, Some("nft"), Some("there")));
+        assert_eq!(read.source(), Some("10.1.0.0/16".parse().unwrap()));
+        assert_eq!(read.expressions, ["payload", "bitwise", "cmp", "comment", "immediate"]);
+    }
+
+    #[test]
+    fn whatever_is_cut_or_changed_in_it_is_read_without_a_panic() {
+        let bytes = message(&rule());
+        for index in 0..bytes.len() {
+            let look = |bytes: &[u8]| {
+                let read = Rule::read(bytes, "t");
+                read.map(|read| (read.source(), read.destination(), read.input(), read.output()))
+            };
+            look(&bytes[..index]);
+            for value in [0, 1, 0x7f, 0xff] {
+                let mut changed = bytes.clone();
+                changed[index] = value;
+                look(&changed);
+            }
+        }
+    }
 }
