@@ -3,7 +3,7 @@
 
 use super::entry::{ACCEPT, Entry, HEADER, Leads, RETURN};
 use super::ruleset::{FORWARD, Ruleset};
-use crate::nft::admission::{ACCEPTANCE, ADMIN, ADMITTED, CNI_FORWARD, JUMP, MASK};
+use crate::nft::admission::{ACCEPTANCE, ADMIN, ADMITTED, JUMP, MASK, PODS_CHAIN};
 
 impl Ruleset {
     /// Whether `FORWARD` may drop anything: another policy than accept, or a rule.
@@ -20,7 +20,7 @@ impl Ruleset {
     /// Makes what is missing; whether anything was.
     pub(super) fn ensure(&mut self, admin: &str) -> bool {
         let before = self.entries.len();
-        for chain in [CNI_FORWARD, admin] {
+        for chain in [PODS_CHAIN, admin] {
             if self.chain(chain).is_none() {
                 // The very last entry closes the table.
                 let end = self.entries.len() - 1;
@@ -35,17 +35,17 @@ impl Ruleset {
     /// Both chains are there. Numbers are looked up again after every insertion.
     fn ensure_rules(&mut self, admin: &str) {
         let number = |rules: &Ruleset, chain: &str| rules.chain(chain).unwrap_or_default();
-        let (first, last) = number(self, CNI_FORWARD);
+        let (first, last) = number(self, PODS_CHAIN);
         if !(first..last).any(|one| self.accepts(&self.entries[one])) {
             let matches = [mark(), comment(ACCEPTANCE)].concat();
             self.insert(last, Entry::rule(self.family, &matches, Leads::Nowhere, ACCEPT));
         }
-        let ((first, last), (asked, _)) = (number(self, CNI_FORWARD), number(self, admin));
+        let ((first, last), (asked, _)) = (number(self, PODS_CHAIN), number(self, admin));
         if !(first..last).any(|one| self.is_jump(&self.entries[one], asked)) {
             self.insert_jump(first, ADMIN, asked);
         }
         let (start, end) = (self.hooks[FORWARD], self.policies[FORWARD]);
-        let (first, _) = number(self, CNI_FORWARD);
+        let (first, _) = number(self, PODS_CHAIN);
         if !(start..end).any(|one| self.is_jump(&self.entries[one], first)) {
             self.insert_jump(start, JUMP, first);
         }
@@ -61,15 +61,15 @@ impl Ruleset {
     pub(super) fn remove(&mut self) -> bool {
         let before = self.entries.len();
         self.remove_rules(|rules, entry| rules.accepts(entry));
-        let Some((first, last)) = self.chain(CNI_FORWARD) else { return self.entries.len() < before };
+        let Some((first, last)) = self.chain(PODS_CHAIN) else { return self.entries.len() < before };
         let asked: Vec<String> = (first..last).filter_map(|number| self.admin_of(&self.entries[number])).collect();
         let jumps = self.leading_to(first);
         let from_forward = (self.hooks[FORWARD]..self.policies[FORWARD])
             .filter(|number| self.is_jump(&self.entries[*number], first))
             .count();
         if asked.len() == last - first && jumps == from_forward {
-            self.remove_rules(|rules, entry| rules.is_jump_to(entry, CNI_FORWARD) || rules.admin_of(entry).is_some());
-            self.remove_chain(CNI_FORWARD);
+            self.remove_rules(|rules, entry| rules.is_jump_to(entry, PODS_CHAIN) || rules.admin_of(entry).is_some());
+            self.remove_chain(PODS_CHAIN);
             for admin in asked {
                 self.remove_chain(&admin);
             }

@@ -12,6 +12,8 @@
 mod door;
 mod edit;
 mod entry;
+#[cfg(feature = "fuzz")]
+pub(crate) mod fuzz;
 mod ruleset;
 
 use std::fs::{File, OpenOptions};

@@ -1,6 +1,6 @@
 //! What is not as it was left.
 
-use super::forward::{CNI_FORWARD, tables};
+use super::forward::{PODS_CHAIN, tables};
 use super::table::{self, member, name, pods_of, verdict_of};
 use super::{Admission, NAME};
 use crate::error::Cause;
@@ -48,17 +48,17 @@ impl Nftables {
             let standing = self.standing(table)?;
             let family = if table.family == Family::Ip { "iptables" } else { "ip6tables" };
             if standing.jumps.is_empty() {
-                drifts.push(format!("{family}: chain FORWARD does not lead to {CNI_FORWARD}"));
+                drifts.push(format!("{family}: chain FORWARD does not lead to {PODS_CHAIN}"));
             }
             match (standing.admin(admin), standing.accept()) {
-                (None, _) => drifts.push(format!("{family}: chain {CNI_FORWARD} does not ask {admin}")),
+                (None, _) => drifts.push(format!("{family}: chain {PODS_CHAIN} does not ask {admin}")),
                 (Some(asked), Some(accepted)) if asked > accepted => {
-                    drifts.push(format!("{family}: chain {CNI_FORWARD} asks {admin} too late, behind the acceptance"));
+                    drifts.push(format!("{family}: chain {PODS_CHAIN} asks {admin} too late, behind the acceptance"));
                 }
                 _ => {}
             }
             if standing.accept().is_none() {
-                drifts.push(format!("{family}: chain {CNI_FORWARD} does not accept what pods send"));
+                drifts.push(format!("{family}: chain {PODS_CHAIN} does not accept what pods send"));
             }
         }
         Ok(())

@@ -17,7 +17,7 @@ use crate::nft::table::{Base, Family, Hook, Policy, Table, Verdict};
 use crate::nft::transaction::Transaction;
 
 const FORWARD: &str = "FORWARD";
-pub(crate) const CNI_FORWARD: &str = "CNI-FORWARD";
+pub(crate) const PODS_CHAIN: &str = "CNI-FORWARD";
 pub(crate) const JUMP: &str = "CNI firewall plugin rules";
 pub(crate) const ADMIN: &str = "CNI firewall plugin admin overrides";
 /// By this our rule is found, in whatever form somebody restored it.
@@ -65,8 +65,8 @@ impl Standing {
 
 impl Nftables {
     pub(super) fn standing(&mut self, table: Table) -> Result<Standing, Cause> {
-        let jumps = self.rules(table, Some(FORWARD))?.into_iter().filter(|rule| is_jump(rule, CNI_FORWARD)).collect();
-        Ok(Standing { rules: self.rules(table, Some(CNI_FORWARD))?, jumps })
+        let jumps = self.rules(table, Some(FORWARD))?.into_iter().filter(|rule| is_jump(rule, PODS_CHAIN)).collect();
+        Ok(Standing { rules: self.rules(table, Some(PODS_CHAIN))?, jumps })
     }
 
     /// What makes the chains lead where they should; nothing, if they do.
@@ -88,15 +88,15 @@ impl Nftables {
             if !self.exists(table, Some(FORWARD))? {
                 all = all.base_chain(table, FORWARD, Base::filter(Hook::Forward, 0));
             }
-            all = all.ensure_chain(table, CNI_FORWARD).ensure_chain(table, admin);
+            all = all.ensure_chain(table, PODS_CHAIN).ensure_chain(table, admin);
             if standing.jumps.is_empty() {
-                all = all.insert_rule(table, FORWARD, &jump(form, JUMP, CNI_FORWARD));
+                all = all.insert_rule(table, FORWARD, &jump(form, JUMP, PODS_CHAIN));
             }
             if !has_admin {
-                all = all.insert_rule(table, CNI_FORWARD, &jump(form, ADMIN, admin));
+                all = all.insert_rule(table, PODS_CHAIN, &jump(form, ADMIN, admin));
             }
             if !has_accept {
-                all = all.append_rule(table, CNI_FORWARD, &accept(form));
+                all = all.append_rule(table, PODS_CHAIN, &accept(form));
             }
         }
         Ok(all)
@@ -105,7 +105,7 @@ impl Nftables {
     /// What also takes away our rule, and the chains that hold nobody else's.
     pub(super) fn without_chains(&mut self, mut all: Transaction) -> Result<Transaction, Cause> {
         for table in [Family::Ip, Family::Ip6].map(filter) {
-            if !self.exists(table, Some(CNI_FORWARD))? {
+            if !self.exists(table, Some(PODS_CHAIN))? {
                 continue;
             }
             let Standing { rules, jumps } = self.standing(table)?;
@@ -116,12 +116,12 @@ impl Nftables {
             let chains = self.chains(table)?;
             let uses = |name: &str| chains.iter().find(|chain| chain.name == name).map(|chain| chain.uses);
             // Somebody else's rule leads here too.
-            if !ours || uses(CNI_FORWARD) != Some((rules.len() + jumps.len()) as u32) {
+            if !ours || uses(PODS_CHAIN) != Some((rules.len() + jumps.len()) as u32) {
                 continue;
             }
             all = rules.iter().filter(|rule| is_admin(rule)).chain(&jumps).fold(all, delete);
-            all = all.delete_chain(table, CNI_FORWARD);
-            let mut left: Vec<_> = chains.iter().filter(|chain| chain.name != CNI_FORWARD).collect();
+            all = all.delete_chain(table, PODS_CHAIN);
+            let mut left: Vec<_> = chains.iter().filter(|chain| chain.name != PODS_CHAIN).collect();
             // An administrator's chain stays with the first rule that he wrote.
             for admin in rules.iter().filter(|rule| is_admin(rule)).filter_map(Rule::leads_to) {
                 if uses(admin) == Some(1) {

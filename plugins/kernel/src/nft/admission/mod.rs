@@ -65,7 +65,7 @@ use super::socket::{Nftables, is_stale};
 use super::transaction::Transaction;
 use crate::error::{Cause, Errno, Error, Result};
 use forward::Form;
-pub(crate) use forward::{ACCEPTANCE, ADMIN, CNI_FORWARD, JUMP};
+pub(crate) use forward::{ACCEPTANCE, ADMIN, JUMP, PODS_CHAIN};
 pub(crate) use table::{ADMITTED, MASK};
 use table::{BRIDGES, MEMBERS, PORTS, WITHIN, bare, member, name, pods_of, verdict_of};
 
