@@ -6,6 +6,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::{Conditions, Group, Masquerade};
 use crate::nft::expression::{Expressions, Load};
+use crate::nft::read::Chain;
 use crate::nft::set::{Leads, Set, Type};
 use crate::nft::table::{Base, Family, Hook, Table, Verdict};
 use crate::nft::transaction::Transaction;
@@ -176,7 +177,7 @@ pub(super) fn rules_for(group: &Group) -> Vec<(String, usize)> {
     }
     let named = all.into_iter().map(|(chain, count)| (chain.to_owned(), count));
     let marking = marking_chains(group).into_iter().map(|chain| {
-        let count = if chain.contains("-from-") { 2 } else { 1 };
+        let count = if chain.contains("-from-") { RULES_FROM } else { 1 };
         (chain, count)
     });
     named.chain([(space.chain(), rules_of_space().len())]).chain(marking).collect()
@@ -211,6 +212,9 @@ pub(super) fn make_table() -> Transaction {
     [true, false].iter().fold(table, |all, v4| Space::general(*v4).make(all, &Conditions::default()))
 }
 
+/// How many rules a chain has that marks the connections of one network: of that network, and of the loopback.
+const RULES_FROM: usize = 2;
+
 /// A table that needs what ours needs of the kernel, and is gone at the transaction's end.
 pub(super) fn probe() -> Transaction {
     const PROBE: Table = Table::new(Family::Inet, "fairlead_forwards_probe");
@@ -233,6 +237,12 @@ pub(super) fn marking_chains(group: &Group) -> Vec<String> {
         Masquerade::Everything => vec![bit],
         Masquerade::From(net) => vec![format!("{bit}-from-{}", net.trunc()).replace(':', "_"), bit],
     }
+}
+
+/// How many elements lead to a chain that marks the connections of one network; `None` for other chains.
+pub(super) fn elements_to(chain: &Chain) -> Option<usize> {
+    let is_one = chain.name.starts_with("mark-") && chain.name.contains("-from-");
+    is_one.then(|| (chain.uses as usize).saturating_sub(RULES_FROM))
 }
 
 /// Makes one of a group's marking chains.

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use super::layout::{FORWARDS, Space, marking_chains, probe, rules_for};
 use super::{Forward, Forwarded, Group, Standing};
 use crate::error::{Cause, Error, Result};
+use crate::nft::read::Chain;
 use crate::nft::rule::Rule;
 use crate::nft::set::{Data, Element, Part, Set};
 use crate::nft::socket::Nftables;
@@ -81,12 +82,9 @@ impl Nftables {
         probed.map_err(|cause| Error::new("make", "a table that translates addresses", cause))
     }
 
-    /// Where forwards can be. The general spaces are always among them, first.
+    /// Where forwards can be.
     pub(super) fn forward_spaces(&mut self) -> std::result::Result<Vec<Space>, Cause> {
-        let mut all = vec![Space::general(true), Space::general(false)];
-        let chains = self.chains(FORWARDS)?;
-        all.extend(chains.iter().filter_map(|chain| Space::of_chain(&chain.name)).filter(|one| !one.suffix.is_empty()));
-        Ok(all)
+        Ok(spaces_in(&self.chains(FORWARDS)?))
     }
 
     /// The forward of the same port of the same address.
@@ -137,6 +135,13 @@ fn lacks(groups: &[Group], rules: &[Rule]) -> Vec<String> {
     wanted.dedup_by(|one, before| one.0 == before.0);
     wanted.retain(|(chain, count)| rules.iter().filter(|rule| rule.chain == *chain).count() < *count);
     wanted.iter().map(|(chain, _)| format!("chain {chain} of table inet {} lacks rules", FORWARDS.name)).collect()
+}
+
+/// The general spaces, and those of these chains.
+pub(super) fn spaces_in(chains: &[Chain]) -> Vec<Space> {
+    let mut all = vec![Space::general(true), Space::general(false)];
+    all.extend(chains.iter().filter_map(|chain| Space::of_chain(&chain.name)).filter(|one| !one.suffix.is_empty()));
+    all
 }
 
 /// The maps that a forward is in.

@@ -1,11 +1,11 @@
 //! Taking forwards away; with the last one the table.
 
 use super::add::ATTEMPTS;
-use super::layout::{FORWARDS, LOCALNETS, Space};
-use super::read::maps_of;
+use super::layout::{FORWARDS, LOCALNETS, Space, elements_to};
+use super::read::{maps_of, spaces_in};
 use super::{Forward, Forwarded, Group};
 use crate::error::{Cause, Error, Result};
-use crate::nft::set::{Part, Set};
+use crate::nft::set::{Leads, Part, Set};
 use crate::nft::socket::{Nftables, is_stale};
 use crate::nft::transaction::Transaction;
 use crate::sysctl;
@@ -48,7 +48,7 @@ impl Nftables {
             if found.keys.is_empty() {
                 return Ok(Removed::default());
             }
-            let done = if self.has_other_forwards(&mine).map_err(fail)? {
+            let done = if self.has_other_forwards(&found, &mine).map_err(fail)? {
                 let transaction = Transaction::default();
                 // Chosen from a list, so nothing may have changed since.
                 let transaction = if listed { transaction.at(generation) } else { transaction };
@@ -96,8 +96,15 @@ impl Nftables {
         Ok(found)
     }
 
-    fn has_other_forwards(&mut self, mine: impl Fn(&str) -> bool) -> std::result::Result<bool, Cause> {
-        for space in self.forward_spaces()? {
+    /// Whether somebody else has a forward. Mostly the number of elements that lead to a marking chain says so at once;
+    /// else maps are read, up to the first that is another's.
+    fn has_other_forwards(&mut self, found: &Found, mine: impl Fn(&str) -> bool) -> std::result::Result<bool, Cause> {
+        let marked = found.keys.iter().filter(|(set, _)| set.leads == Leads::ToVerdicts).count();
+        let chains = self.chains(FORWARDS)?;
+        if chains.iter().any(|chain| elements_to(chain).is_some_and(|elements| elements > marked)) {
+            return Ok(true);
+        }
+        for space in spaces_in(&chains) {
             let maps = space.maps();
             for set in [maps.ports, maps.hosts] {
                 if self.any_element(&set, |element| !mine(&element.comment))? {
