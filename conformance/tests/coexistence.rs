@@ -142,7 +142,7 @@ fn pods_are_served_beside_the_rules_of_others_which_stay() -> Result<()> {
         Ok(_) => deeds.extend([
             "iptables-legacy -t nat -A POSTROUTING -s 172.21.0.0/16 -j MASQUERADE",
             "iptables-legacy -t nat -A PREROUTING -p tcp --dport 7 -j REDIRECT --to-ports 8",
-            "iptables-legacy -A FORWARD -s 172.21.0.0/16 -j ACCEPT",
+            "iptables-legacy -A INPUT -s 172.21.0.0/16 -j ACCEPT",
         ]),
         Err(error) => println!("SKIP kernel with ip_tables: iptables-legacy: {error:#}"),
     }
