@@ -8,16 +8,24 @@ use fairlead_protocol::{CniResult, Request, Version, gojson};
 use serde_json::{Map, Value};
 
 use crate::cnitool;
+use crate::ipam::host_local;
+use crate::meta::flannel;
 use crate::trial;
 
-/// Name and deed of every target.
-pub const TARGETS: &[(&str, fn(&[u8]))] = &[
+/// Name and deed.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// Every target.
+pub const TARGETS: &[Target] = &[
     ("request", request),
     ("config", config),
     ("conflist", conflist),
     ("result", result),
     ("args", args),
     ("lease", lease),
+    ("index", host_local::fuzz::pages),
+    ("resolv_conf", host_local::fuzz::resolv_conf),
+    ("subnet_env", subnet_env),
     ("cache", cache),
     ("install", install),
     ("bus", bus),
@@ -100,8 +108,14 @@ fn args(bytes: &[u8]) {
     }
 }
 
+/// What flanneld writes.
+fn subnet_env(bytes: &[u8]) {
+    let _ = flannel::subnet_env::SubnetEnv::parse(&String::from_utf8_lossy(bytes));
+}
+
 /// A file of host-local.
 fn lease(bytes: &[u8]) {
+    host_local::fuzz::lease(bytes);
     let lease = crate::leases::parse(IpAddr::V4(Ipv4Addr::LOCALHOST), bytes);
     assert!(!lease.container_id.contains('\u{0}') || bytes.contains(&0));
 }

@@ -61,7 +61,8 @@ pub fn main() -> ExitCode {
     let mut arguments = std::env::args_os();
     let called = arguments.next().unwrap_or_default();
     let name = Path::new(&called).file_name().unwrap_or_default().to_string_lossy().into_owned();
-    if name != env!("CARGO_PKG_NAME") {
+    // As a release may call it too: fairlead-cni-x86_64.
+    if !name.starts_with(env!("CARGO_PKG_NAME")) {
         return be(&name, arguments);
     }
     let word = arguments.next().map(|word| word.to_string_lossy().into_owned());

@@ -94,7 +94,7 @@ pub fn wait_until_settled(socket: &mut Socket, netns: &Netns, link: u32, limit: 
     }
 }
 
-fn read(message: RouteNetlinkMessage) -> Option<Address> {
+pub(crate) fn read(message: RouteNetlinkMessage) -> Option<Address> {
     let RouteNetlinkMessage::NewAddress(message) = message else { return None };
     let (mut local, mut remote, mut flags) = (None, None, u32::from(message.header.flags.bits()));
     for attribute in message.attributes {

@@ -205,7 +205,7 @@ impl Search {
 
 impl Flows {
     /// Whether a flow that the kernel told of is one of them.
-    fn holds(&self, flow: &[u8]) -> bool {
+    pub(crate) fn holds(&self, flow: &[u8]) -> bool {
         let address = |tuple, source| {
             let (v4, v6) = if source { (1, 3) } else { (2, 4) };
             find(flow, &[tuple, 1, v4]).or_else(|| find(flow, &[tuple, 1, v6]))
@@ -226,7 +226,7 @@ impl Flows {
 }
 
 /// What names this flow and no other: its tuple, its zone, its number.
-fn name(flow: &[u8]) -> Option<Attributes> {
+pub(crate) fn name(flow: &[u8]) -> Option<Attributes> {
     let name = Attributes::default().nest(TUPLE_ORIG, &Attributes(find(flow, &[TUPLE_ORIG])?.to_vec()));
     Some([ID, ZONE].into_iter().fold(name, |name, kind| match find(flow, &[kind]) {
         Some(value) => name.bytes(kind, value),

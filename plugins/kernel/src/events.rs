@@ -88,7 +88,7 @@ impl AsFd for Events {
     }
 }
 
-fn read(datagram: &[u8], take: &mut impl FnMut(Event)) {
+pub(crate) fn read(datagram: &[u8], take: &mut impl FnMut(Event)) {
     for frame in frames(datagram) {
         match frame {
             Ok(frame) => take(event(frame.kind, frame.payload).unwrap_or(Event::Lost)),

@@ -53,7 +53,7 @@ pub fn list(socket: &mut Socket, link: u32) -> Result<Vec<Entry>> {
     Ok(messages.into_iter().filter_map(|message| read(message, link)).collect())
 }
 
-fn read(message: RouteNetlinkMessage, link: u32) -> Option<Entry> {
+pub(crate) fn read(message: RouteNetlinkMessage, link: u32) -> Option<Entry> {
     let RouteNetlinkMessage::NewNeighbour(message) = message else { return None };
     if message.header.ifindex != link || message.header.family != AddressFamily::Bridge {
         return None;

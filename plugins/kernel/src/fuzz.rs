@@ -1,17 +1,22 @@
 //! What the kernel's answers go through here, as functions of bytes that must neither panic nor hang: targets of
 //! `cargo xtask fuzz`. The kernel is trusted; what a newer one sends is not known.
 
-use netlink_packet_core::{NetlinkDeserializable, NetlinkHeader};
 use netlink_packet_route::RouteNetlinkMessage;
 
+use crate::conntrack::{self, Flows};
 use crate::link::Link;
-use crate::netlink::{NLMSG_DONE, NLMSG_ERROR, attributes_of, frames};
+use crate::netlink::{NLMSG_DONE, NLMSG_ERROR, attributes_of, frames, socket};
+use crate::{addr, events, fdb, neigh, nft, qdisc, route};
 
-/// Name and deed of every target.
-pub const TARGETS: &[(&str, fn(&[u8]))] = &[("netlink", netlink)];
+/// Name and deed.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// Every target.
+pub const TARGETS: &[Target] = &[("netlink", netlink), ("xtables", crate::xtables::fuzz::table)];
 
 /// A datagram, as rtnetlink, nf_tables and ctnetlink send them.
 fn netlink(bytes: &[u8]) {
+    events::read(bytes, &mut |_| {});
     // No datagram has more; an endless one would be a finding.
     let most = bytes.len() / 16 + 1;
     let mut count = 0;
@@ -25,12 +30,30 @@ fn netlink(bytes: &[u8]) {
             _ => {}
         }
         attributes(frame.payload, 8);
-        let mut header = NetlinkHeader::default();
-        header.message_type = frame.kind;
-        if let Ok(RouteNetlinkMessage::NewLink(message)) = RouteNetlinkMessage::deserialize(&header, frame.payload) {
-            let _ = Link::from_message(message);
+        nft::fuzz::read(&frame);
+        qdisc::read(frame.payload);
+        flows(frame.payload.get(4..).unwrap_or_default());
+        if let Ok(message) = socket::parse(frame) {
+            rtnetlink(message);
         }
     }
+}
+
+fn rtnetlink(message: RouteNetlinkMessage) {
+    let _ = addr::read(message.clone());
+    let _ = route::read(message.clone());
+    let _ = neigh::read(message.clone());
+    let _ = fdb::read(message.clone(), 1);
+    if let RouteNetlinkMessage::NewLink(message) = message {
+        let _ = Link::from_message(message);
+    }
+}
+
+fn flows(flow: &[u8]) {
+    let address = std::net::IpAddr::from([10, 1, 0, 2]);
+    let _ = Flows::Of(address).holds(flow);
+    let _ = Flows::ToPort { protocol: 17, port: 53, address: Some(address) }.holds(flow);
+    let _ = conntrack::name(flow);
 }
 
 /// Attributes in attributes.

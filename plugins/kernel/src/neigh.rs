@@ -56,7 +56,7 @@ pub fn list(socket: &mut Socket, link: u32) -> Result<Vec<Neighbour>> {
     Ok(messages.into_iter().filter_map(read).filter(|entry| link == 0 || entry.link == link).collect())
 }
 
-fn read(message: RouteNetlinkMessage) -> Option<Neighbour> {
+pub(crate) fn read(message: RouteNetlinkMessage) -> Option<Neighbour> {
     let RouteNetlinkMessage::NewNeighbour(message) = message else { return None };
     let (mut address, mut mac) = (None, None);
     for attribute in message.attributes {

@@ -187,7 +187,7 @@ pub fn link_to(socket: &mut Socket, address: IpAddr) -> Result<u32> {
     link.ok_or_else(|| fail(Cause::Unexpected("the kernel's answer names no link".into())))
 }
 
-fn read(message: RouteNetlinkMessage) -> Option<Route> {
+pub(crate) fn read(message: RouteNetlinkMessage) -> Option<Route> {
     let RouteNetlinkMessage::NewRoute(message) = message else { return None };
     if message.header.kind != RouteType::Unicast || message.header.flags.contains(RouteFlags::Cloned) {
         return None;

@@ -19,7 +19,7 @@ pub enum Change {
 }
 
 /// Makes the changes, whose files are ready in `new/`. On an error the directory is as it was; `keep` runs when everything
-/// is saved and nothing is changed yet.
+/// is saved and nothing is changed yet. The moment from which on nothing is taken back is the journal's end.
 pub fn exchange(
     place: &Place,
     changes: &[(String, Change)],
@@ -47,19 +47,24 @@ pub fn exchange(
         }
     }
     keep()?;
-    place.write(JOURNAL, &journal)?;
-    let changed = changes.iter().try_for_each(|(name, change)| apply(place, name, change)).and_then(|()| place.sync());
-    changed.map_err(|trouble| match take_back(place) {
-        Ok(()) => trouble,
+    let changed = place
+        .write(JOURNAL, &journal)
+        .and_then(|()| changes.iter().try_for_each(|(name, change)| apply(place, name, change)))
+        .and_then(|()| place.sync())
+        .and_then(|()| place.clear_file(JOURNAL));
+    changed.map(|()| conclude(place)).map_err(|trouble| match recover(place) {
+        Ok(_) => trouble,
         Err(worse) => trouble.and(&worse),
     })
 }
 
-/// The exchange is over: what was saved for taking it back is not needed any more.
-pub fn conclude(place: &Place) -> Result<(), Trouble> {
-    place.clear_file(JOURNAL)?;
-    place.clear("undo")?;
-    place.clear("new")
+/// The journal is gone, so what was saved for taking it back is not needed any more.
+fn conclude(place: &Place) {
+    // A journal that came back after a loss of power needs it: it goes when the disk knows that the journal is gone.
+    // What stays is in nobody's way, and the next run clears it.
+    if place.sync_inside().is_ok() {
+        let _ = place.clear("undo").and_then(|()| place.clear("new"));
+    }
 }
 
 /// Takes back an exchange that did not come to its end, now or in a run that was killed. True when there was one.
@@ -87,7 +92,7 @@ fn take_back(place: &Place) -> Result<(), Trouble> {
         let Some((name, state)) = line.split_once(' ') else { continue };
         let (path, saved) = (place.of(name), place.inside("undo").join(name));
         let restored = match state {
-            "present" if is_same_file(&path, &saved) => Ok(()),
+            "present" if is_same_file(&path, &saved) || fs::symlink_metadata(&saved).is_err() => Ok(()),
             "present" => {
                 let beside = place.inside("undo").join(format!(".{name}"));
                 absent_is_done(fs::remove_file(&beside))
@@ -107,6 +112,6 @@ fn take_back(place: &Place) -> Result<(), Trouble> {
     match trouble {
         // The journal stays: the next run tries again.
         Some(trouble) => Err(trouble),
-        None => place.sync().and_then(|()| conclude(place)),
+        None => place.sync().and_then(|()| place.clear_file(JOURNAL)).map(|()| conclude(place)),
     }
 }

@@ -19,7 +19,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use ask::Asked;
-use exchange::{Change, conclude, exchange, recover};
+use exchange::{Change, exchange, recover};
 use place::{Place, absent_is_done, link_or_copy};
 
 use crate::interrupt::Interrupts;
@@ -68,7 +68,11 @@ pub fn main(arguments: impl Iterator<Item = OsString>, names: &[&str]) -> ExitCo
         Err(trouble) => Err(trouble),
     };
     match done {
-        Ok(text) => crate::tell(&text),
+        Ok(text) => {
+            // It is done, whether anybody reads it or not.
+            crate::tell(&text);
+            ExitCode::SUCCESS
+        }
         Err(trouble) => {
             crate::complain(format_args!("fairlead-cni install: {trouble}"));
             ExitCode::FAILURE
@@ -92,20 +96,23 @@ fn install(to: &Path, names: &[&str], force: bool, dry_run: bool) -> Result<Stri
     }
     let interrupts = Interrupts::listen();
     let place = Place::open(to)?;
-    let repaired = recover(&place)?;
-    // What an earlier version was called and this one is not.
-    let gone: Vec<String> = installed(&place)?.into_iter().filter(|name| !names.contains(name)).collect();
+    let was_ours = matches!(place.read(INSTALLED), Ok(Some(_)));
     let text = describe_install(to, &names, "");
-    let outcome = put(&place, &names, &gone, &interrupts);
-    if outcome.is_err() {
-        leave_as_found(&place);
+    match put(&place, &names, &interrupts) {
+        Ok(false) => Ok(text),
+        Ok(true) => Ok(format!("a run that was interrupted was taken back first\n{text}")),
+        Err(trouble) => {
+            leave_as_found(&place, was_ours);
+            Err(trouble)
+        }
     }
-    outcome?;
-    let repaired = if repaired { "a run that was interrupted was taken back first\n" } else { "" };
-    Ok(format!("{repaired}{text}"))
 }
 
-fn put(place: &Place, names: &[String], gone: &[String], interrupts: &Interrupts) -> Result<(), Trouble> {
+/// True when an interrupted run was in the way and was taken back.
+fn put(place: &Place, names: &[String], interrupts: &Interrupts) -> Result<bool, Trouble> {
+    let repaired = recover(place)?;
+    // What an earlier version was called and this one is not.
+    let gone: Vec<String> = installed(place)?.into_iter().filter(|name| !names.contains(name)).collect();
     let new = place.fresh("new")?;
     let source = Path::new("/proc/self/exe");
     let multi = new.join(MULTI);
@@ -119,13 +126,16 @@ fn put(place: &Place, names: &[String], gone: &[String], interrupts: &Interrupts
         }
     }
     let mut changes: Vec<(String, Change)> = names.iter().map(|name| (name.clone(), Change::Put)).collect();
-    for name in gone {
+    for name in &gone {
         changes.push((name.clone(), give_back(place, &new, name)?));
     }
-    exchange(place, &changes, interrupts, || keep_replaced(place, names))?;
-    let list = names.iter().fold(format!("{}\n", version::own()), |list, name| format!("{list}{name}\n"));
-    place.write(INSTALLED, &list)?;
-    conclude(place)
+    let list = names.iter().chain(&gone).fold(format!("{}\n", version::own()), |list, name| format!("{list}{name}\n"));
+    exchange(place, &changes, interrupts, || {
+        keep_replaced(place, names)?;
+        // Too many names are no harm: what is not ours is left alone.
+        place.write(INSTALLED, &list)
+    })?;
+    Ok(repaired)
 }
 
 /// Keeps what is about to be replaced, unless it is an older one of ours: `--restore` is the way back to before us.
@@ -144,14 +154,13 @@ fn keep_replaced(place: &Place, names: &[String]) -> Result<(), Trouble> {
 }
 
 /// Of a run that failed nothing is left when nothing of ours was there before.
-fn leave_as_found(place: &Place) {
-    let interrupted = matches!(place.read("journal"), Ok(Some(_)));
-    let installed = matches!(place.read(INSTALLED), Ok(Some(_)));
+fn leave_as_found(place: &Place, was_ours: bool) {
+    let in_the_middle = !matches!(place.read("journal"), Ok(None));
     // The error that counts is told already, and what is left here is in nobody's way.
-    let _ = match (interrupted, installed) {
+    let _ = match (in_the_middle, was_ours) {
         (true, _) => Ok(()),
         (false, true) => place.clear("new").and_then(|()| place.clear("undo")),
-        (false, false) => place.clear_all(),
+        (false, false) => place.clear_all().or_else(|_| place.clear_all()),
     };
 }
 
@@ -174,7 +183,6 @@ fn restore(to: &Path, dry_run: bool) -> Result<String, Trouble> {
     let changes =
         ours.map(|name| Ok((name.clone(), give_back(&place, &new, &name)?))).collect::<Result<Vec<_>, Trouble>>()?;
     exchange(&place, &changes, &interrupts, || Ok(()))?;
-    conclude(&place)?;
     place.clear_all()?;
     Ok(text)
 }
@@ -233,7 +241,7 @@ fn describe_install(to: &Path, names: &[String], tense: &str) -> String {
 
 fn describe_restore(to: &Path, names: &[String], tense: &str) -> String {
     let mut text = format!("{}: what was there before fairlead-cni {tense}restored\n", to.display());
-    for name in names {
+    for name in names.iter().filter(|name| fs::symlink_metadata(to.join(name)).is_ok()) {
         let kept = fs::symlink_metadata(to.join(".fairlead").join(REPLACED).join(name)).is_ok();
         let what = match (version_of(&to.join(name)), kept) {
             (None, _) => "left alone: it is not ours any more",

@@ -6,7 +6,7 @@
 //! DIR/.fairlead/undo/NAME   what was in DIR when this run began; gone when it is done
 //! DIR/.fairlead/journal     there while names are being exchanged: `NAME present|absent` a line
 //! DIR/.fairlead/replaced/NAME   what was there before the first of ours; for `--restore`
-//! DIR/.fairlead/installed   `VERSION`, then a name of ours a line
+//! DIR/.fairlead/installed   `VERSION`, then a line for every name that is or was ours
 //! ```
 //!
 //! All of it is on one file system, so that whatever moves, moves by rename or link.
@@ -42,14 +42,12 @@ impl Place {
                 _ => "",
             })
         })?;
-        let path = inside.join("lock");
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
-        let file = file.map_err(|error| Trouble::new("open", &path, &error))?;
-        let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| {
-            let hint = if errno == Errno::EAGAIN { "another installation is at work here; wait for it" } else { "" };
-            Trouble::new("lock", &path, &io::Error::from(errno)).hint(hint)
-        })?;
-        Ok(Place { directory: directory.to_owned(), _lock: lock })
+        lock(&inside.join("lock")).map(|lock| Place { directory: directory.to_owned(), _lock: lock }).inspect_err(
+            |_| {
+                // Only if it is empty, so only if it was made just now.
+                let _ = fs::remove_dir(&inside);
+            },
+        )
     }
 
     /// The file of this name, where a runtime looks for it.
@@ -76,12 +74,16 @@ impl Place {
         absent_is_done(fs::remove_dir_all(&path)).map_err(|error| Trouble::new("remove", &path, &error))
     }
 
-    /// Removes a file of ours, and makes sure of it.
+    /// Removes a file of ours; what is not there is done.
     pub fn clear_file(&self, what: &str) -> Result<(), Trouble> {
         let path = self.inside(what);
-        absent_is_done(fs::remove_file(&path))
-            .and_then(|()| sync(&self.directory.join(INSIDE)))
-            .map_err(|error| Trouble::new("remove", &path, &error))
+        absent_is_done(fs::remove_file(&path)).map_err(|error| Trouble::new("remove", &path, &error))
+    }
+
+    /// What was removed or renamed in our own directory is so on the disk after this.
+    pub fn sync_inside(&self) -> Result<(), Trouble> {
+        let path = self.directory.join(INSIDE);
+        sync(&path).map_err(|error| Trouble::new("sync", &path, &error))
     }
 
     /// Removes everything of ours.
@@ -114,6 +116,15 @@ impl Place {
     pub fn sync(&self) -> Result<(), Trouble> {
         sync(&self.directory).map_err(|error| Trouble::new("sync", &self.directory, &error))
     }
+}
+
+fn lock(path: &Path) -> Result<Flock<File>, Trouble> {
+    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
+    let file = file.map_err(|error| Trouble::new("open", path, &error))?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| {
+        let hint = if errno == Errno::EAGAIN { "another installation is at work here; wait for it" } else { "" };
+        Trouble::new("lock", path, &io::Error::from(errno)).hint(hint)
+    })
 }
 
 /// A second name for a file; where the file system has no such thing, a copy. A symbolic link stays one.

@@ -127,6 +127,6 @@ fn an_exchange_that_fails_at_its_last_name_is_taken_back() {
     // `missing` is not ready, so its rename fails.
     let changes = ["bridge", "added", "missing"].map(|name| (name.to_owned(), Change::Put));
     exchange(&place, &changes, &Interrupts::listen(), || Ok(())).unwrap_err();
-    leave_as_found(&place);
+    leave_as_found(&place, false);
     assert_eq!(files(directory.path()), before);
 }

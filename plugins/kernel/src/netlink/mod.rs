@@ -6,7 +6,7 @@
 
 mod bell;
 mod frame;
-mod socket;
+pub(crate) mod socket;
 mod transport;
 
 pub(crate) use bell::Bell;

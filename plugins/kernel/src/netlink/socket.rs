@@ -110,7 +110,7 @@ impl Socket {
     }
 }
 
-fn parse(frame: super::Frame<'_>) -> std::result::Result<RouteNetlinkMessage, Cause> {
+pub(crate) fn parse(frame: super::Frame<'_>) -> std::result::Result<RouteNetlinkMessage, Cause> {
     let mut header = NetlinkHeader::default();
     header.message_type = frame.kind;
     RouteNetlinkMessage::deserialize(&header, frame.payload)

@@ -21,10 +21,15 @@ mod spoof;
 mod table;
 mod transaction;
 
+#[cfg(feature = "fuzz")]
+pub(crate) mod fuzz;
+
 pub use admission::{Admission, Hint, Isolation};
 pub use attributes::COMMENT_MAX;
 pub use expression::{Expressions, Load};
-pub use forwards::{ADDRESS_TYPES, Condition, Conditions, Forward, Forwarded, Group, Masquerade, Name, Removed, Standing, Term};
+pub use forwards::{
+    ADDRESS_TYPES, Condition, Conditions, Forward, Forwarded, Group, Masquerade, Name, Removed, Standing, Term,
+};
 pub use masquerade::{Masqueraded, TABLE};
 pub use read::Chain;
 pub use rule::{Match, Rule};

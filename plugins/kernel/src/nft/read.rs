@@ -179,6 +179,21 @@ impl Nftables {
         })
     }
 
+    /// One chain of a table; `None`: it is not there.
+    pub fn chain(&mut self, table: Table, name: &str) -> Result<Option<Chain>, Cause> {
+        let question = Attributes::default().text(1, table.name).text(3, name);
+        let (about, mut found) = ((kind::GET_CHAIN, table.family), None);
+        let asked = self.ask(about, NLM_F_ACK, Answers::Acknowledged, &question.0, |frame| {
+            found = chain_in(body(&frame), table.name).or(found.take());
+            Ok(())
+        });
+        match asked {
+            Ok(_) => Ok(found),
+            Err(cause) if cause.is_not_found() => Ok(None),
+            Err(cause) => Err(cause),
+        }
+    }
+
     /// The chains of a table; none if it is not there.
     pub fn chains(&mut self, table: Table) -> Result<Vec<Chain>, Cause> {
         self.dump((kind::GET_CHAIN, table.family), &Attributes::default(), |frame, found| {
@@ -211,13 +226,13 @@ impl Nftables {
 }
 
 /// The elements in an `NFT_MSG_NEWSETELEM`.
-fn elements_in(set: &Set, frame: &Frame<'_>) -> Vec<Element> {
+pub(super) fn elements_in(set: &Set, frame: &Frame<'_>) -> Vec<Element> {
     let list = attributes_of(body(frame)).find(|(kind, _)| *kind == 3).map(|(_, list)| list).unwrap_or_default();
     attributes_of(list).filter_map(|(_, element)| Element::read(set, element)).collect()
 }
 
 /// The chain in an `NFT_MSG_NEWCHAIN`, if it is the table's.
-fn chain_in(attributes: &[u8], table: &str) -> Option<Chain> {
+pub(super) fn chain_in(attributes: &[u8], table: &str) -> Option<Chain> {
     let (mut chain, mut mine) = (Chain { name: String::new(), base: None, policy: None, uses: 0 }, false);
     for (kind, value) in attributes_of(attributes) {
         match kind {

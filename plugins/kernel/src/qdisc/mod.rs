@@ -16,3 +16,10 @@ mod tbf;
 pub use ifb::{create_ifb, probe};
 pub use redirect::{Ingress, delete_ingress, delete_redirect, ensure_ingress, ingress, redirect, redirects};
 pub use tbf::{Root, Tbf, delete_root, root, set_root};
+
+/// Whatever is read of an answer, for the fuzzer.
+#[cfg(feature = "fuzz")]
+pub(crate) fn read(payload: &[u8]) {
+    let _ = tbf::read_root(payload);
+    let _ = redirect::redirected(payload);
+}

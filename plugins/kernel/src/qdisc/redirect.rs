@@ -127,7 +127,7 @@ fn filter(to: u32) -> Attributes {
 }
 
 /// Where a filter sends what it matches, if it does.
-fn redirected(payload: &[u8]) -> Option<u32> {
+pub(super) fn redirected(payload: &[u8]) -> Option<u32> {
     let (_, kind, options) = message::read(payload)?;
     let wanted = match &kind[..] {
         "u32" => U32_ACT,

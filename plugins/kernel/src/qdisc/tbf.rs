@@ -91,7 +91,7 @@ pub fn root(socket: &mut Socket, link: u32) -> Result<Option<Root>> {
         .map_err(|cause| Error::new("get root qdisc of link", format_args!("number {link}"), cause))
 }
 
-fn read_root(payload: &[u8]) -> Option<Root> {
+pub(super) fn read_root(payload: &[u8]) -> Option<Root> {
     let (_, kind, options) = message::read(payload)?;
     // Not a discipline but the lack of one; some kernels say so, some say nothing.
     if kind == "noqueue" {

@@ -128,6 +128,45 @@ pub fn neighbours(list: &Node, ipam: &Node, ranges: &[Written], around: &Around<
     }
 }
 
+/// A bridge of the same name that another list gives other addresses: `bridge` refuses the second of them (IPv4 only; of
+/// IPv6 a device may have any number).
+pub fn same_bridge(plugin: &Node, field: &str, ranges: &[Written], around: &Around<'_>, report: &mut Report) {
+    let name_of = |plugin: &Node| {
+        let name = plugin.text_of("bridge");
+        if name.is_empty() { "cni0".to_owned() } else { name.to_owned() }
+    };
+    let is_gateway = |plugin: &Node| {
+        plugin.text_of("type") == "bridge"
+            && (plugin.switch("isGateway") || plugin.switch("isDefaultGateway"))
+            && !plugin.switch("forceAddress")
+    };
+    if !is_gateway(plugin) {
+        return;
+    }
+    let mine = name_of(plugin);
+    for (file, other) in &around.neighbours {
+        let others = super::plugins_of(other).into_iter().map(|(_, other)| other);
+        for other in others.filter(|other| is_gateway(other) && name_of(other) == mine) {
+            let Some(ipam) = other.get("ipam") else { continue };
+            let theirs = self::ranges(ipam, "", &mut Report::default());
+            let v4 = |ranges: &[Written]| ranges.iter().map(|range| range.subnet).find(|net| net.addr().is_ipv4());
+            let (Some(a), Some(b)) = (v4(ranges), v4(&theirs)) else { continue };
+            if a == b {
+                continue;
+            }
+            let at = plugin.get("bridge").map_or(plugin.at, |node| node.at);
+            let message =
+                format!("{mine} gets an address of {a} here and of {b} in {file}: whoever comes second is refused");
+            report.warning(
+                "bridge-address",
+                Spot::new(below(field, "bridge"), at),
+                message,
+                "another bridge for one of them",
+            );
+        }
+    }
+}
+
 /// Routes that the kernel refuses or that trip over each other.
 pub fn routes(plugin: &Node, ipam: &Node, field: &str, ranges: &[Written], report: &mut Report) {
     let gives_default = plugin.switch("isDefaultGateway");
@@ -203,6 +242,15 @@ mod tests {
         let found = lint(&list("n", r#""subnet": "10.1.2.0/24", "routes": [{"dst": "0.0.0.0/0"}]"#));
         assert_eq!(rules(&found, "warning"), ["default-route"]);
         assert!(rules(&found, "error").is_empty());
+    }
+
+    #[test]
+    fn one_bridge_with_two_networks_is_told() {
+        let other = list("other", r#""subnet": "10.2.0.0/16""#);
+        let found = lint_beside(&list("n", r#""subnet": "10.1.2.0/24""#), &[("99-other.conflist", &other)]);
+        assert_eq!(rules(&found, "warning"), ["bridge-address"], "{found:#?}");
+        let forced = other.replace("\"isGateway\"", "\"forceAddress\": true, \"isGateway\"");
+        assert!(lint_beside(&list("n", r#""subnet": "10.1.2.0/24""#), &[("o", &forced)]).is_empty());
     }
 
     #[test]

@@ -81,9 +81,9 @@ fn flannel(field: &str, plugin: &Node, report: &mut Report) {
 }
 
 /// Addresses; returns the ranges that could be read.
-fn ipam(list: &Node, field: &str, plugin: &Node, around: &Around<'_>, report: &mut Report) -> Vec<Written> {
+fn ipam(list: &Node, place: &str, plugin: &Node, around: &Around<'_>, report: &mut Report) -> Vec<Written> {
     let Some(ipam) = plugin.get("ipam") else { return Vec::new() };
-    let (field, kind) = (below(field, "ipam"), ipam.text_of("type"));
+    let (field, kind) = (below(place, "ipam"), ipam.text_of("type"));
     let spot = || Spot::new(&field, ipam.at);
     if super::tables::CHAINED.contains(&plugin.text_of("type")) {
         report.warning("ipam", spot(), "a chained plugin asks nobody for addresses: this is ignored", "remove it");
@@ -110,6 +110,7 @@ fn ipam(list: &Node, field: &str, plugin: &Node, around: &Around<'_>, report: &m
     let ranges = addresses::ranges(ipam, &field, report);
     addresses::overlaps(&ranges, report);
     addresses::neighbours(list, ipam, &ranges, around, report);
+    addresses::same_bridge(plugin, place, &ranges, around, report);
     addresses::routes(plugin, ipam, &field, &ranges, report);
     if let Some(directory) =
         ipam.get("dataDir").filter(|node| node.text().is_some_and(|text| !text.is_empty() && !text.starts_with('/')))

@@ -109,9 +109,10 @@ fn repeated(node: &Node, field: &str, exact: bool, report: &mut Report) {
     }
 }
 
-/// Keys for people (`_comment`), and those that the runtime writes (`cni.dev/…`).
+/// Keys for people (`_comment`), and those that runtimes write for themselves (`cni.dev/…`, `nerdctlID`).
 fn is_private(key: &str) -> bool {
-    key.starts_with('_') || key.starts_with("cni.dev/") || ["comment", "description", "$schema"].contains(&key)
+    ["_", "cni.dev/", "nerdctl"].iter().any(|prefix| key.starts_with(prefix))
+        || ["comment", "description", "$schema"].contains(&key)
 }
 
 pub fn below(field: &str, key: &str) -> String {

@@ -4,6 +4,8 @@ mod allocate;
 mod boot;
 pub(crate) mod config;
 mod directory;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
 mod index;
 mod lease;
 mod lock;

@@ -25,6 +25,8 @@
 //! ```
 
 mod free;
+#[cfg(any(test, feature = "fuzz"))]
+pub(super) mod fuzz;
 mod slot;
 mod table;
 
