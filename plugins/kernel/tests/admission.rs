@@ -184,7 +184,7 @@ fn tables_that_were_left_empty_go_with_the_next_removal() {
         let mut wanted = admission(&["10.1.0.2"], "one");
         wanted.isolation = shut("br0", true, Some("veth1"));
         nft.admit(&wanted).unwrap();
-        let inet = ["set pods4", "set bridges", "map within", "map members"]
+        let inet = ["map pods4", "set bridges", "map within", "map members"]
             .map(|one| one.replace(' ', " inet fairlead_firewall "));
         for set in inet.iter().map(|one| &one[..]).chain(["set bridge fairlead_firewall ports"]) {
             run(&format!("nft flush {set}"));

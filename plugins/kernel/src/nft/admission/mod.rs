@@ -8,8 +8,8 @@
 //!
 //! ```text
 //! table inet fairlead_firewall {
-//!     set pods4 { type ipv4_addr; elements = { 10.1.0.2 comment "…", … } }
-//!     set pods6 { type ipv6_addr; … }
+//!     map pods4 { type ipv4_addr : verdict; elements = { 10.1.0.2 comment "…" : goto admitted, … } }
+//!     map pods6 { type ipv6_addr : verdict; … }
 //!     set bridges { type ifname; elements = { "cni0", … } }
 //!     map within { type ifname . ifname : verdict; elements = { "cni0" . "cni0" : accept, … } }
 //!     map members { type ifname . ipv6_addr : verdict; elements = { "cni0" . ::ffff:10.1.0.2 comment "…" : accept, … } }
@@ -20,8 +20,8 @@
 //!     }
 //!     chain before {
 //!         type filter hook forward priority filter - 1; policy accept;
-//!         ip saddr @pods4 goto admitted
-//!         ip daddr @pods4 ct state established,related goto admitted
+//!         ip saddr vmap @pods4
+//!         ct state established,related ip daddr vmap @pods4
 //!         … the same for pods6
 //!     }
 //!     chain admitted { meta mark & 0xff000000 == 0 meta mark set meta mark | 0xfa000000 }
@@ -151,14 +151,17 @@ impl Nftables {
         Ok(element.map_err(|cause| Error::new("look up", address, cause))?.map(|element| element.comment))
     }
 
-    /// Whether any address is admitted.
+    /// Whether any address is admitted: asked of the chain they all lead to, so that the answer does not cost more the more
+    /// there are.
     pub fn admits_anybody(&mut self) -> Result<bool> {
-        for set in table::PODS {
-            if self.any_element(set, |_| true).map_err(|cause| Error::new("list", NAME, cause))? {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+        self.is_admitting().map_err(|cause| Error::new("look up", NAME, cause))
+    }
+
+    fn is_admitting(&mut self) -> std::result::Result<bool, Cause> {
+        let chain = self.chain(table::FIREWALL, table::ADMIT)?;
+        // Its own rule is counted too, if nobody has flushed it.
+        let rules = self.rules(table::FIREWALL, Some(table::ADMIT))?;
+        Ok(chain.is_some_and(|chain| chain.uses as usize > rules.len()))
     }
 
     /// What is not as [`Nftables::admit`] leaves it, each in words.
@@ -192,7 +195,7 @@ impl Nftables {
 fn elements(mut all: Transaction, wanted: &Admission) -> Transaction {
     let owned = |key: Vec<Part>, data: Data| Element { key, data, comment: wanted.owner.clone() };
     for address in &wanted.addresses {
-        all = all.new_element(pods_of(*address), &owned(vec![Part::Address(*address)], Data::Nothing));
+        all = all.new_element(pods_of(*address), &owned(vec![Part::Address(*address)], table::admit()));
     }
     let Some(Isolation { bridge, strict, port }) = &wanted.isolation else { return all };
     let verdict = Data::Verdict(verdict_of(*strict));

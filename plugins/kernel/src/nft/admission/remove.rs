@@ -122,10 +122,8 @@ impl Nftables {
         if !self.any_element(&PORTS, |_| true)? && self.exists(BETWEEN_PORTS, None)? {
             all = all.delete_table(BETWEEN_PORTS);
         }
-        for set in [table::PODS[0], table::PODS[1], &MEMBERS] {
-            if self.any_element(set, |_| true)? {
-                return Ok(all);
-            }
+        if self.is_admitting()? || self.any_element(&MEMBERS, |_| true)? {
+            return Ok(all);
         }
         if self.exists(FIREWALL, None)? {
             all = all.delete_table(FIREWALL);

@@ -13,9 +13,9 @@ use crate::nft::transaction::Transaction;
 pub(super) const FIREWALL: Table = Table::new(Family::Inet, NAME);
 pub(super) const BETWEEN_PORTS: Table = Table::new(Family::Bridge, NAME);
 
-const PODS4: Set = Set { table: FIREWALL, name: "pods4", key: &[Type::Ipv4], leads: Leads::Nowhere };
-const PODS6: Set = Set { table: FIREWALL, name: "pods6", key: &[Type::Ipv6], leads: Leads::Nowhere };
-/// The sets of addresses.
+const PODS4: Set = Set { table: FIREWALL, name: "pods4", key: &[Type::Ipv4], leads: Leads::ToVerdicts };
+const PODS6: Set = Set { table: FIREWALL, name: "pods6", key: &[Type::Ipv6], leads: Leads::ToVerdicts };
+/// The maps of addresses.
 pub(super) const PODS: [&Set; 2] = [&PODS4, &PODS6];
 /// Bridges that are shut to each other.
 pub(super) const BRIDGES: Set =
@@ -29,6 +29,9 @@ pub(super) const MEMBERS: Set =
 /// Ports to which other ports are shut.
 pub(super) const PORTS: Set =
     Set { table: BETWEEN_PORTS, name: "ports", key: &[Type::Interface], leads: Leads::Nowhere };
+
+/// The chain that every address leads to: how many do is a number of the chain's.
+pub(super) const ADMIT: &str = "admitted";
 
 /// Which bits of the mark are ours, and what they say between the chains `before` and `after`.
 pub(crate) const MASK: u32 = 0xff00_0000;
@@ -104,10 +107,9 @@ fn routed() -> Vec<Chain> {
     let mut before = Vec::new();
     for (set, like) in PODS.into_iter().zip(["0.0.0.0", "::"]) {
         let like: IpAddr = like.parse().expect("an unspecified address is an address");
-        let admitted = Verdict::Goto("admitted".to_owned());
-        before.push(rule().family(like).in_set(set, &[Load::source(like)]).verdict(&admitted));
-        let answers = rule().family(like).in_set(set, &[Load::destination(like)]);
-        before.push(answers.any_of(Load::CtState, Load::ESTABLISHED | Load::RELATED).verdict(&admitted));
+        before.push(rule().family(like).verdict_map(set, &[Load::source(like)]));
+        let answers = rule().family(like).any_of(Load::CtState, Load::ESTABLISHED | Load::RELATED);
+        before.push(answers.verdict_map(set, &[Load::destination(like)]));
     }
     let marked = rule().masked(Load::Mark, &MASK.to_ne_bytes(), &ADMITTED.to_ne_bytes(), false);
     let forward = |priority| Some(Base::filter(Hook::Forward, priority));
@@ -121,7 +123,7 @@ fn routed() -> Vec<Chain> {
             ],
         },
         Chain { name: "before", base: forward(-1), rules: before },
-        Chain { name: "admitted", base: None, rules: vec![rule().none_of(Load::Mark, MASK).set_mark(MASK, ADMITTED)] },
+        Chain { name: ADMIT, base: None, rules: vec![rule().none_of(Load::Mark, MASK).set_mark(MASK, ADMITTED)] },
         Chain { name: "after", base: forward(1), rules: vec![marked.set_mark(MASK, 0)] },
     ]
 }
@@ -135,7 +137,12 @@ fn bridged() -> Chain {
     Chain { name: "forward", base: Some(Base::filter(Hook::Forward, FILTER_BRIDGED)), rules }
 }
 
-/// The set for an address.
+/// What an address leads to.
+pub(super) fn admit() -> Data {
+    Data::Verdict(Verdict::Goto(ADMIT.to_owned()))
+}
+
+/// The map for an address.
 pub(super) fn pods_of(address: IpAddr) -> &'static Set {
     match address {
         IpAddr::V4(_) => &PODS4,
