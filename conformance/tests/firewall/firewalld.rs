@@ -23,11 +23,9 @@ impl Desk {
         let scene = Scene::new(name, suite)?;
         // The well-known place: the node has a /run of its own.
         let socket = scene.node.run_dir().join("dbus/system_bus_socket");
-        let config = format!(
-            "<busconfig><type>custom</type><listen>unix:path=/run/dbus/system_bus_socket</listen>\
+        let config = "<busconfig><type>custom</type><listen>unix:path=/run/dbus/system_bus_socket</listen>\
              <policy context=\"default\"><allow user=\"*\"/><allow own=\"*\"/><allow send_destination=\"*\"/>\
-             <allow receive_sender=\"*\"/></policy></busconfig>"
-        );
+             <allow receive_sender=\"*\"/></policy></busconfig>";
         let file = scene.node.write("bus.conf", config)?;
         scene.node.write("run/dbus/none", "")?;
         let daemon = Job::new("dbus-daemon").args(["--nofork", "--nopidfile", "--config-file"]).arg(&file);
