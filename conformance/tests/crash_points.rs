@@ -125,7 +125,17 @@ fn no_lease_is_lost_or_doubled_wherever_host_local_is_killed() -> Result<()> {
 
 #[test]
 fn a_del_clears_whatever_a_killed_bridge_left() -> Result<()> {
-    let scene = Scene::new("bridge")?;
+    kill_adds("bridge", |seen| seen.get("node: link cni0 operstate").is_some_and(|state| state.contains("DOWN")))
+}
+
+#[test]
+fn a_del_clears_whatever_a_killed_ptp_left() -> Result<()> {
+    kill_adds("ptp", |_| true)
+}
+
+/// Kills an ADD at each of its points, and compares what is there after the DEL with what was there before, at rest.
+fn kill_adds(plugin: &'static str, is_at_rest: impl Fn(&Snapshot) -> bool) -> Result<()> {
+    let scene = Scene::new(plugin)?;
     // The bridge itself stays, by contract: with it is how it looks before.
     scene.must("ADD", "victim")?;
     scene.must("DEL", "victim")?;
@@ -136,10 +146,9 @@ fn a_del_clears_whatever_a_killed_bridge_left() -> Result<()> {
         Ok(seen)
     };
     // The kernel notes in its own time that the last port has gone.
-    let before = until("cni0 to be down", patience(5), || {
+    let before = until("the node to be at rest", patience(5), || {
         let seen = look()?;
-        let is_down = seen.get("node: link cni0 operstate").is_some_and(|state| state.contains("DOWN"));
-        Ok(is_down.then_some(seen))
+        Ok(is_at_rest(&seen).then_some(seen))
     })?;
     let points = scene.points("ADD")?;
     scene.must("DEL", "victim")?;
@@ -150,15 +159,11 @@ fn a_del_clears_whatever_a_killed_bridge_left() -> Result<()> {
         let context = || format!("ADD killed at {point:?}, DEL with CNI_NETNS={}", netns.display());
         killed += usize::from(scene.kill_at("ADD", point)?);
         let call = Call { netns, ..Call::new("victim", &scene.pod) };
-        scene
-            .node
-            .output(&scene.suite.plugin("bridge", "DEL", &call, &scene.config))?
-            .success()
-            .with_context(context)?;
+        scene.node.output(&scene.suite.plugin(plugin, "DEL", &call, &scene.config))?.success().with_context(context)?;
         assert!(scene.owners()?.is_empty(), "{}", context());
         wait_for_equal(&before, patience(5), look).with_context(context)?;
     }
-    println!("bridge ADD: killed at {killed} of {} system calls", points.len());
+    println!("{plugin} ADD: killed at {killed} of {} system calls", points.len());
     assert!(killed * 10 > points.len() * 9, "{killed} of {}", points.len());
     drop(scene.lab);
     Ok(())
