@@ -13,18 +13,18 @@ use fairlead_conformance::lab::{Finished, Job, Lab, Node};
 use nix::sys::signal::Signal;
 
 /// A node with a directory of other people's plugins.
-pub struct Scene {
+struct Scene {
     _lab: Lab,
-    pub node: Node,
-    pub binary: PathBuf,
-    pub bin: PathBuf,
+    node: Node,
+    binary: PathBuf,
+    bin: PathBuf,
 }
 
 /// Name → what is under it: inode and permission bits of a file, content of a small one.
-pub type Seen = BTreeMap<String, String>;
+type Seen = BTreeMap<String, String>;
 
 impl Scene {
-    pub fn new(name: &str) -> Result<Self> {
+    fn new(name: &str) -> Result<Self> {
         let lab = Lab::new(&format!("install-{name}"))?;
         let node = lab.node("a")?;
         let bin = node.write("opt/bridge", "reference bridge")?.parent().context("a directory")?.to_owned();
@@ -38,20 +38,20 @@ impl Scene {
         Ok(Self { _lab: lab, node, binary, bin })
     }
 
-    pub fn install_job(&self, arguments: &[&str]) -> Job {
+    fn install_job(&self, arguments: &[&str]) -> Job {
         Job::new(&self.binary).args(["install", "--to"]).arg(&self.bin).args(arguments)
     }
 
-    pub fn install(&self, arguments: &[&str]) -> Result<Finished> {
+    fn install(&self, arguments: &[&str]) -> Result<Finished> {
         self.node.output(&self.install_job(arguments))
     }
 
-    pub fn look(&self) -> Result<Seen> {
+    fn look(&self) -> Result<Seen> {
         look(&self.bin)
     }
 
     /// Every file of the directory is one of ours, but for `dhcp`.
-    pub fn is_all_new(&self) -> Result<bool> {
+    fn is_all_new(&self) -> Result<bool> {
         let inode = fs::metadata(self.bin.join("fairlead-cni")).map(|found| found.ino()).ok();
         let mut names = 0;
         for entry in fs::read_dir(&self.bin)? {

@@ -97,7 +97,7 @@ pub fn rows(sources: &Sources) -> Vec<Row> {
         });
         let row = match found {
             Some(row) => row,
-            None => rows.entry(format!("{network} {} {}", lease.container_id, lease.ifname)).or_insert_with(|| Row {
+            None => rows.entry(owner::mark(network, &lease.container_id, &lease.ifname)).or_insert_with(|| Row {
                 network: network.clone(),
                 container: lease.container_id.clone(),
                 ifname: lease.ifname.clone(),
