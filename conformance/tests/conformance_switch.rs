@@ -6,7 +6,7 @@ use fairlead_conformance::cases::{self, Options, Output};
 use fairlead_conformance::{dist, peers};
 
 fn switched(judged: Options, peer: std::path::PathBuf) -> Result<()> {
-    let judged = cases::judge(&Options { peer: Some(peer), case: Some("switch".into()), ..judged })?;
+    let judged = cases::judge(&Options { peer: Some(peer), case: vec!["switch".into()], ..judged })?;
     println!("{}", judged.render(Output::Table)?);
     ensure!(judged.failures() == 0, "{} runs failed, see the table", judged.failures());
     Ok(())

@@ -40,9 +40,9 @@ pub struct Options {
     /// Only this version of the specification; may be given several times.
     #[arg(long)]
     pub spec: Vec<String>,
-    /// Only cases whose id begins with this.
+    /// Only cases whose id begins with this; may be given several times.
     #[arg(long)]
-    pub case: Option<String>,
+    pub case: Vec<String>,
     /// How many cases at once; default: one for each CPU.
     #[arg(long)]
     pub jobs: Option<usize>,
@@ -64,7 +64,7 @@ impl Options {
     /// Everything, on this directory, printed as a table.
     pub fn on(bin_dir: PathBuf) -> Self {
         let (plugin, verb, spec) = (Vec::new(), Vec::new(), Vec::new());
-        Self { bin_dir, peer: None, plugin, verb, spec, case: None, jobs: None, output: Output::Table }
+        Self { bin_dir, peer: None, plugin, verb, spec, case: Vec::new(), jobs: None, output: Output::Table }
     }
 
     fn wants(&self, case: &Case) -> bool {
@@ -73,7 +73,7 @@ impl Options {
         named(&self.plugin, case.plugin)
             && named(&self.verb, case.verb)
             && (self.peer.is_some() || !case.is_about_a_switch())
-            && self.case.as_ref().is_none_or(|id| case.id.starts_with(id.as_str()))
+            && (self.case.is_empty() || self.case.iter().any(|id| case.id.starts_with(id.as_str())))
     }
 }
 

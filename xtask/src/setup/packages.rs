@@ -27,6 +27,7 @@ const TESTS: &[(&str, Proof, &str)] = &[
     ("nftables", Program("nft"), "read rules back with a tool that is not ours"),
     ("iptables", Program("iptables"), "the reference plugins' masquerade"),
     ("tcpdump", Program("tcpdump"), "captures when a test fails"),
+    ("conntrack", Program("conntrack"), "the flows a node remembers"),
     ("strace", Program("strace"), "no exec and no thread on ADD; crash points"),
     ("dbus-daemon", Program("dbus-daemon"), "the firewall plugin's firewalld back end, on a bus of its own"),
     ("dbus-bin", Program("dbus-send"), "the same"),
