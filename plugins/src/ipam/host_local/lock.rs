@@ -67,13 +67,18 @@ fn holder(file: &File) -> Option<String> {
 }
 
 /// The process that holds a flock(2) on a file: `1: FLOCK  ADVISORY  WRITE 4711 fe:00:1234 0 EOF`. Lines with `->` wait.
+/// On an overlay the device is that of the layer below, so that the inode has to do when both fit nowhere.
 fn holder_in(locks: &str, device: u64, inode: u64) -> Option<u32> {
-    let file = format!("{:02x}:{:02x}:{inode}", nix::sys::stat::major(device), nix::sys::stat::minor(device));
-    locks.lines().find_map(|line| {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        let [_, "FLOCK", _, _, pid, of, ..] = words[..] else { return None };
-        (of == file).then(|| pid.parse().ok().filter(|pid| *pid > 0)).flatten()
-    })
+    let exact = format!("{:02x}:{:02x}:{inode}", nix::sys::stat::major(device), nix::sys::stat::minor(device));
+    let of_inode = format!(":{inode}");
+    let find = |fits: &dyn Fn(&str) -> bool| {
+        locks.lines().find_map(|line| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let [_, "FLOCK", _, _, pid, of, ..] = words[..] else { return None };
+            fits(of).then(|| pid.parse().ok().filter(|pid| *pid > 0)).flatten()
+        })
+    };
+    find(&|of| of == exact).or_else(|| find(&|of| of.ends_with(&of_inode)))
 }
 
 #[cfg(test)]
@@ -87,7 +92,8 @@ mod tests {
                      2: -> FLOCK  ADVISORY  WRITE 4712 fe:00:77 0 EOF\n";
         let device = nix::sys::stat::makedev(0xfe, 0);
         assert_eq!(holder_in(locks, device, 77), Some(4711));
-        assert_eq!(holder_in(locks, device, 78), None);
+        assert_eq!(holder_in(locks, device, 7), None);
+        assert_eq!(holder_in(locks, nix::sys::stat::makedev(0, 25), 77), Some(4711), "an overlay's device");
     }
 
     #[test]
