@@ -1,5 +1,5 @@
-//! A node switched in place: pods made by the reference are deleted by ours, and the other way round, with the rules of
-//! iptables and of nftables. Judged by the suite's cases about two directories.
+//! A node switched in place: pods made by the reference are deleted by ours, with the rules of iptables and of nftables. The
+//! other way round the reference leaves what it does not know, which is listed; `switch_in_place` shows that ours collect it.
 
 use anyhow::{Result, ensure};
 use fairlead_conformance::cases::{self, Options, Output};
