@@ -17,7 +17,8 @@ pub(super) struct Fault {
     pub(super) what: &'static str,
 }
 
-const STRANGER: &str = "rules in a form that it does not know stay, until the plugins that made them collect them by GC";
+const STRANGER: &str =
+    "rules in a form that it does not know stay, until the plugins that made them collect them by GC";
 const UNREPORTED: &str = "not reported upstream";
 
 const FAULTS: &[Fault] = &[
@@ -67,6 +68,10 @@ const FAULTS: &[Fault] = &[
         "CHECK compares texts: tabs of the kernel are no blanks; promisc must be off if it was not asked for",
     ),
     fault("T87.gone", UNREPORTED, "without the namespace the kept file stays"),
+    fault("switch.iptables", UNREPORTED, STRANGER),
+    fault("switch.nftables", UNREPORTED, STRANGER),
+    fault("switch.spoof", UNREPORTED, STRANGER),
+    of_plugins("switch", &["firewall"], UNREPORTED, STRANGER),
 ];
 
 const fn fault(case: &'static str, issue: &'static str, what: &'static str) -> Fault {
@@ -85,10 +90,6 @@ const fn of_plugins(
 impl Fault {
     fn is_of(&self, id: &str, plugin: &str, version: &str) -> bool {
         let listed = |list: &[&str], name: &str| list.is_empty() || list.contains(&name);
-    fault("switch.iptables", UNREPORTED, STRANGER),
-    fault("switch.nftables", UNREPORTED, STRANGER),
-    fault("switch.spoof", UNREPORTED, STRANGER),
-    of_plugins("switch", &["firewall"], UNREPORTED, STRANGER),
         self.case == id && listed(self.plugins, plugin) && listed(self.versions, version)
     }
 }
