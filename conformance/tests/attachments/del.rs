@@ -24,6 +24,7 @@ fn stale_paths(scene: &Scene) -> Result<Vec<(&'static str, PathBuf)>> {
         ("a fifo", fifo),
         ("no path", PathBuf::new()),
         ("a namespace of another kind", "/proc/self/ns/uts".into()),
+        ("the node's own namespace", "/proc/self/ns/net".into()),
     ])
 }
 

@@ -33,7 +33,7 @@ fn serve(
     io: &mut Io<'_>,
     spoken: &mut Version,
 ) -> Result<(), CniError> {
-    let environment = match Environment::read(io.env) {
+    let mut environment = match Environment::read(io.env) {
         Err(_) if (io.env)("CNI_COMMAND").unwrap_or_default().is_empty() => {
             let _ = writeln!(io.stderr, "{}", plugin.about());
             let _ = writeln!(io.stderr, "CNI protocol versions supported: {}", versions_text(plugin, ", "));
@@ -56,12 +56,17 @@ fn serve(
     };
     let version = config_version(&config, command, plugin)?;
     *spoken = version;
-    if matches!(command, Command::Add | Command::Del) && !environment.netns_override && is_own_netns(&environment.netns)
-    {
-        return Err(CniError::new(
-            Code::InvalidNetns,
-            "plugin's netns and netns from CNI_NETNS should not be the same",
-        ));
+    if !environment.netns_override && is_own_netns(&environment.netns) {
+        match command {
+            Command::Add => {
+                let text = "plugin's netns and netns from CNI_NETNS should not be the same";
+                return Err(CniError::new(Code::InvalidNetns, text));
+            }
+            // The path has come to lead to the node's own namespace: the container's is gone, and its leases and rules must
+            // go too. Nothing in this namespace is taken for the container's.
+            Command::Del => environment.netns.clear(),
+            _ => {}
+        }
     }
     let request = Request::new(command, environment, (name, version), (config, stdin), plugins);
     match command {
@@ -149,7 +154,8 @@ fn version_text(plugin: &dyn Plugin) -> String {
     format!("{{\"cniVersion\":\"{}\",\"supportedVersions\":[\"{versions}\"]}}\n", Version::NEWEST)
 }
 
-/// True when the path is the namespace this process is in. The reference asks only after the work. A path that cannot
+/// True when the path is the namespace this process is in. The reference asks only after the work, and fails a DEL that has
+/// done all of it. A path that cannot
 /// be looked at is another plugin's question.
 fn is_own_netns(path: &str) -> bool {
     let identity = |path: &str| std::fs::metadata(path).map(|m| (m.dev(), m.ino())).ok();

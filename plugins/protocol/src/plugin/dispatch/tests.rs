@@ -14,6 +14,8 @@ struct Scripted {
     fails: Option<CniError>,
     addresses: bool,
     modern: AtomicBool,
+    /// The namespace of the last DEL.
+    netns: Mutex<Option<String>>,
 }
 
 impl Scripted {
@@ -47,7 +49,8 @@ impl Plugin for Scripted {
         self.called("CHECK")
     }
 
-    fn del(&self, _: &Request) -> Result<(), CniError> {
+    fn del(&self, request: &Request) -> Result<(), CniError> {
+        *self.netns.lock().unwrap() = Some(request.netns.clone());
         self.called("DEL")
     }
 
@@ -204,17 +207,25 @@ fn the_plugins_own_namespace_is_refused_before_the_work() {
     let plugin = Scripted::default();
     let mut own = variables("ADD");
     own[2].1 = "/proc/self/ns/net";
-    for command in ["ADD", "DEL"] {
-        own[0].1 = command;
-        let outcome = call_with(&plugin, &own, &mut NEW.as_bytes());
-        assert_eq!(outcome.code_and_msg().0, 8);
-        assert!(plugin.calls().is_empty());
-        for value in ["1", "true", "TRUE"] {
-            let overridden: Vec<_> = own.into_iter().chain([("CNI_NETNS_OVERRIDE", value)]).collect();
-            assert_eq!(call_with(&plugin, &overridden, &mut NEW.as_bytes()).status, 0);
-            assert_eq!(plugin.calls(), [command]);
-        }
+    assert_eq!(call_with(&plugin, &own, &mut NEW.as_bytes()).code_and_msg().0, 8);
+    assert!(plugin.calls().is_empty());
+    for value in ["1", "true", "TRUE"] {
+        let overridden: Vec<_> = own.into_iter().chain([("CNI_NETNS_OVERRIDE", value)]).collect();
+        assert_eq!(call_with(&plugin, &overridden, &mut NEW.as_bytes()).status, 0);
+        assert_eq!(plugin.calls(), ["ADD"]);
     }
+}
+
+#[test]
+fn a_del_whose_path_leads_to_the_plugins_own_namespace_is_one_without_a_namespace() {
+    let plugin = Scripted::default();
+    let mut own = variables("DEL");
+    own[2].1 = "/proc/self/ns/net";
+    assert_eq!(call_with(&plugin, &own, &mut NEW.as_bytes()).status, 0);
+    assert_eq!(plugin.netns.lock().unwrap().as_deref(), Some(""));
+    let overridden: Vec<_> = own.into_iter().chain([("CNI_NETNS_OVERRIDE", "1")]).collect();
+    assert_eq!(call_with(&plugin, &overridden, &mut NEW.as_bytes()).status, 0);
+    assert_eq!(plugin.netns.lock().unwrap().as_deref(), Some("/proc/self/ns/net"));
 }
 
 #[test]
