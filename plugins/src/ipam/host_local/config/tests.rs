@@ -1,54 +1,12 @@
-use std::sync::Mutex;
-
-use fairlead_protocol::{CniResult, Io, Plugin};
 use serde_json::json;
 
 use super::*;
-
-/// Loads a configuration the way a call does: there is no other way to a request.
-struct Loader(Mutex<Option<Result<Config, CniError>>>);
-
-impl Plugin for Loader {
-    fn name(&self) -> &'static str {
-        "loader"
-    }
-    fn add(&self, request: &Request) -> Result<CniResult, CniError> {
-        *self.0.lock().unwrap() = Some(Config::load(request));
-        Err(CniError::internal("loaded"))
-    }
-    fn check(&self, _: &Request) -> Result<(), CniError> {
-        Ok(())
-    }
-    fn del(&self, _: &Request) -> Result<(), CniError> {
-        Ok(())
-    }
-    fn gc(&self, _: &Request) -> Result<(), CniError> {
-        Ok(())
-    }
-    fn status(&self, _: &Request) -> Result<(), CniError> {
-        Ok(())
-    }
-}
+use crate::specimen;
 
 fn load_with(args: &str, version: &str, mut config: Value) -> Result<Config, CniError> {
     config["name"] = "net".into();
     config["cniVersion"] = version.into();
-    let env = |name: &str| {
-        let value = match name {
-            "CNI_COMMAND" => "ADD",
-            "CNI_ARGS" => args,
-            "CNI_IFNAME" => "eth0",
-            "CNI_CONTAINERID" => "id",
-            _ => "/nowhere",
-        };
-        Some(value.to_owned())
-    };
-    let loader = Loader(Mutex::new(None));
-    let text = config.to_string();
-    let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-    let mut io = Io { env: &env, stdin: &mut text.as_bytes(), stdout: &mut stdout, stderr: &mut stderr };
-    fairlead_protocol::run(&loader, &[], &mut io);
-    loader.0.into_inner().unwrap().unwrap_or_else(|| panic!("{}", String::from_utf8_lossy(&stdout)))
+    Config::load(&specimen::request_of(&config.to_string(), args))
 }
 
 fn load(config: Value) -> Result<Config, CniError> {
