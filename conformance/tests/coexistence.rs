@@ -144,7 +144,7 @@ fn pods_are_served_beside_the_rules_of_others_which_stay() -> Result<()> {
             "iptables-legacy -t nat -A PREROUTING -p tcp --dport 7 -j REDIRECT --to-ports 8",
             "iptables-legacy -A INPUT -s 172.21.0.0/16 -j ACCEPT",
         ]),
-        Err(error) => println!("SKIP kernel with ip_tables: iptables-legacy: {error:#}"),
+        Err(error) => println!("SKIP kernel>=6.1 with CONFIG_IP_NF_NAT: iptables-legacy: {error:#}"),
     }
     for deed in deeds {
         scene.node.sh(deed)?;
@@ -165,7 +165,7 @@ fn pods_are_served_beside_the_rules_of_others_which_stay() -> Result<()> {
 fn what_the_reference_wrote_with_iptables_legacy_hinders_no_del() -> Result<()> {
     let scene = Scene::new("legacy")?;
     if let Err(error) = scene.node.sh("iptables-legacy -t nat -L -n") {
-        println!("SKIP kernel with ip_tables: iptables-legacy: {error:#}");
+        println!("SKIP kernel>=6.1 with CONFIG_IP_NF_NAT: iptables-legacy: {error:#}");
         return Ok(());
     }
     let bin = scene.node.dir().join("legacy-bin");

@@ -125,7 +125,7 @@ fn vlans_on_a_kernel_without_them_are_refused_by_name_and_nothing_is_left() -> R
     config["vlan"] = 100.into();
     let scene = Scene::new("no-vlans", config)?;
     if super::vlan::are_there(&scene.node)? {
-        println!("SKIP no kernel with CONFIG_BRIDGE_VLAN_FILTERING: this is about one without");
+        println!("SKIP kernel>=6.1 without CONFIG_BRIDGE_VLAN_FILTERING: this one filters VLANs");
         return Ok(());
     }
     let pod = scene.pod("pod")?;

@@ -79,7 +79,7 @@ fn beside_iptables_legacy_pods_go_on_and_nothing_is_left() -> Result<()> {
     let scene = Scene::ours("fw-legacy")?;
     let legacy = |script: &str| shell(&scene.node, &script.replace("TOOL", "iptables-legacy"));
     if legacy("TOOL -S").is_err() {
-        println!("SKIP kernel with ip_tables (CONFIG_IP_NF_IPTABLES_LEGACY): iptables-legacy does not work here");
+        println!("SKIP kernel>=6.1 with CONFIG_IP_NF_FILTER: iptables-legacy does not work here");
         return Ok(());
     }
     shell(&scene.node, "iptables-legacy -P FORWARD DROP && ip6tables-legacy -P FORWARD DROP")?;

@@ -14,7 +14,7 @@ fn is_there() -> bool {
     let there =
         std::process::Command::new("iptables-legacy").arg("-S").output().is_ok_and(|done| done.status.success());
     if !there {
-        println!("SKIP kernel with ip_tables (CONFIG_IP_NF_IPTABLES_LEGACY): iptables-legacy does not work here");
+        println!("SKIP kernel>=6.1 with CONFIG_IP_NF_FILTER: iptables-legacy does not work here");
     }
     there
 }

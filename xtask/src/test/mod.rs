@@ -5,6 +5,7 @@
 mod binaries;
 mod other_kernels;
 mod tally;
+mod under;
 
 use crate::setup::{self, For};
 use crate::{dist, peers, place, steps};
@@ -15,6 +16,7 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 pub use tally::Tally;
+use under::Under;
 
 /// A binary that runs longer than this hangs.
 const LIMIT: Duration = Duration::from_secs(900);
@@ -88,11 +90,12 @@ pub fn run(options: &Options) -> Result<ExitCode> {
 
 fn run_ring(ring: u8, binaries: &[Binary], options: &Options) -> Result<Tally> {
     let mut sum = Tally::default();
+    let under = Under::here()?;
     for binary in binaries.iter().filter(|binary| binary.ring() == ring) {
         let mut command = binary.command(options.filter.as_deref());
         let ended = steps::quietly(&format!("test {}", binary.title()), &mut command, LIMIT)?;
         let output = std::fs::read_to_string(&ended.log).with_context(|| format!("read {}", ended.log.display()))?;
-        let tally = Tally::read(&output, ended.status.success(), binary, place::kernel()?);
+        let tally = Tally::read(&output, ended.status.success(), binary, &under);
         let (passed, failed, skipped) = tally.counts();
         if passed + failed + skipped == 0 {
             continue;
@@ -136,7 +139,7 @@ fn documentation() -> Result<Tally> {
     let ended = steps::quietly("documentation examples", &mut cargo, LIMIT)?;
     let output = std::fs::read_to_string(&ended.log).with_context(|| format!("read {}", ended.log.display()))?;
     let rerun = "cargo test --workspace --doc";
-    let tally = Tally::read_as("documentation examples", rerun, &output, ended.status.success(), place::kernel()?);
+    let tally = Tally::read_as("documentation examples", rerun, &output, ended.status.success(), &Under::here()?);
     report("documentation examples", ended.started.elapsed(), &tally, &output);
     Ok(tally)
 }

@@ -3,6 +3,7 @@
 
 use super::binaries::Binary;
 use super::tally::Tally;
+use super::under::Under;
 use crate::vm::{self, Guest, Kernel, Outcome};
 use crate::{place, steps};
 use anyhow::Result;
@@ -76,10 +77,11 @@ fn under(kernel: Kernel, chosen: &[(&Binary, Vec<&str>)]) -> Result<Tally> {
         Outcome::Ended { output, .. } => (output, None),
         Outcome::Lost { output, console } => (output, Some(console)),
     };
+    let ran_under = Under::guest(kernel)?;
     let mut sum = Tally::default();
     for (number, (binary, _)) in chosen.iter().enumerate() {
         let Part { said, well, took } = part(&output, number);
-        let mut tally = Tally::read(said, well, binary, version(kernel));
+        let mut tally = Tally::read(said, well, binary, &ran_under);
         for failure in &mut tally.failed {
             *failure = format!("under Linux {kernel}: {failure}\n    there: cargo xtask test --ring 5 NAME");
         }
@@ -129,10 +131,6 @@ fn part(output: &str, number: usize) -> Part<'_> {
     let mut numbers = end.lines().next().unwrap_or("").split_whitespace().map(|word| word.parse::<u64>().ok());
     let well = numbers.next().flatten() == Some(0);
     Part { said, well, took: Duration::from_secs(numbers.next().flatten().unwrap_or(0)) }
-}
-
-fn version(kernel: Kernel) -> (u32, u32) {
-    place::parse_kernel(&kernel.to_string()).unwrap_or((0, 0))
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
-//! What a test binary said, counted. A test that cannot run here prints `SKIP kernel>=6.6: reason`; on such a kernel or
-//! a later one that is a failure, because there it should have run.
+//! What a test binary said, counted. A test that cannot run here prints `SKIP kernel>=6.6: reason`, or `SKIP kernel>=6.6 with
+//! CONFIG_X: reason`; on such a kernel or a later one that is a failure, because there it should have run.
 
 use super::binaries::Binary;
-use crate::place::parse_kernel;
+use super::under::{Needs, Under};
 
 /// Counts, and the names behind those that matter.
 #[derive(Default)]
@@ -38,15 +38,15 @@ impl Tally {
     }
 
     /// Read the output of `binary`, which ran under `kernel`.
-    pub fn read(output: &str, well: bool, binary: &Binary, kernel: (u32, u32)) -> Tally {
-        let mut tally = read(output, kernel, &binary.title(), |test| binary.rerun(test));
+    pub fn read(output: &str, well: bool, binary: &Binary, under: &Under) -> Tally {
+        let mut tally = read(output, under, &binary.title(), |test| binary.rerun(test));
         tally.blame(well, &binary.title(), &binary.rerun(""));
         tally
     }
 
     /// As [`Tally::read`], for what is no binary of ours.
-    pub fn read_as(title: &str, rerun: &str, output: &str, well: bool, kernel: (u32, u32)) -> Tally {
-        let mut tally = read(output, kernel, title, |_| rerun.to_owned());
+    pub fn read_as(title: &str, rerun: &str, output: &str, well: bool, under: &Under) -> Tally {
+        let mut tally = read(output, under, title, |_| rerun.to_owned());
         tally.blame(well, title, rerun);
         tally
     }
@@ -61,7 +61,7 @@ impl Tally {
     }
 }
 
-fn read(output: &str, kernel: (u32, u32), title: &str, rerun: impl Fn(&str) -> String) -> Tally {
+fn read(output: &str, under: &Under, title: &str, rerun: impl Fn(&str) -> String) -> Tally {
     let mut tally = Tally::default();
     let mut returned = 0;
     for line in output.lines() {
@@ -74,8 +74,8 @@ fn read(output: &str, kernel: (u32, u32), title: &str, rerun: impl Fn(&str) -> S
         } else if let Some(skip) = line.strip_prefix("SKIP ") {
             // The test returned, so libtest counted it as passed.
             returned += 1;
-            match skip.strip_prefix("kernel>=").and_then(parse_kernel) {
-                Some(first) if kernel < first => tally.skipped.push(format!("{title}: {skip}")),
+            match Needs::read(skip) {
+                Some(needs) if !needs.are_met(under) => tally.skipped.push(format!("{title}: {skip}")),
                 Some(_) => tally.failed.push(format!("{title}: skipped on a kernel that has what it needs: {skip}")),
                 None => tally.failed.push(format!("{title}: a skip must name the kernel that would run it: {skip}")),
             }
@@ -97,21 +97,25 @@ mod tests {
     const OUTPUT: &str = "running 4 tests\ntest a ... ok\ntest b ... FAILED\ntest c ... ok\ntest d ... ignored\n\n\
         ---- c stdout ----\nSKIP kernel>=6.6: tcx links\n\ntest result: FAILED. 2 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out\n";
 
+    fn under(major: u32, minor: u32) -> Under {
+        Under { version: (major, minor), config: None }
+    }
+
     #[test]
     fn passes_failures_and_skips_are_told_apart() {
-        let tally = read(OUTPUT, (6, 1), "x", |test| format!("again {test}"));
+        let tally = read(OUTPUT, &under(6, 1), "x", |test| format!("again {test}"));
         assert_eq!(tally.counts(), (1, 1, 2));
         assert!(tally.failed[0].contains("again b"));
     }
 
     #[test]
     fn a_skip_on_a_kernel_that_has_it_is_a_failure() {
-        assert_eq!(read(OUTPUT, (6, 6), "x", str::to_owned).counts(), (1, 2, 1));
+        assert_eq!(read(OUTPUT, &under(6, 6), "x", str::to_owned).counts(), (1, 2, 1));
     }
 
     #[test]
     fn a_binary_that_died_is_one_failure() {
-        let tally = Tally::read_as("x", "again", "running 4 tests\ntest a ... ok\n", false, (6, 1));
+        let tally = Tally::read_as("x", "again", "running 4 tests\ntest a ... ok\n", false, &under(6, 1));
         assert_eq!(tally.counts(), (0, 1, 0));
     }
 }
