@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use fairlead_conformance::lab::Lab;
-use fairlead_conformance::limit::patience;
+use fairlead_conformance::limit::{patience, until};
 use fairlead_conformance::snapshot::{Names, Snapshot, render, wait_for_equal};
 
 #[test]
@@ -10,6 +10,8 @@ fn a_namespace_at_rest_is_equal_to_itself_and_every_kind_of_change_is_seen() -> 
     let lab = Lab::new("sees")?;
     let node = lab.node("a")?;
     node.sh("ip link add br1 type bridge")?;
+    // Its link-local address would come a second or two later, and a route with it.
+    node.sh("ip link set br1 addrgenmode none")?;
     node.sh("ip link set br1 up")?;
     let before = Snapshot::network(&node)?;
     assert_eq!(render(&before.diff(&Snapshot::network(&node)?)), "");
@@ -59,8 +61,15 @@ fn names_drawn_by_lot_are_told_by_what_they_belong_to() -> Result<()> {
     let (a, b) = (lab.node("a")?, lab.node("b")?);
     let taken = [(&a, "veth0a1b2c3d"), (&b, "vethffee0011")].map(|(node, device)| {
         node.sh(&format!("ip link add {device} type veth peer name other"))?;
-        node.sh(&format!("ip link set {device} up"))?;
-        node.sh("ip link set other up")?;
+        for end in [device, "other"] {
+            node.sh(&format!("ip link set {end} addrgenmode none"))?;
+            node.sh(&format!("ip link set {end} up"))?;
+        }
+        // The kernel tells of a carrier when it gets round to it.
+        until("both ends to be up", patience(5), || {
+            let up = node.sh("ip -o link show type veth")?.matches("state UP").count() == 2;
+            Ok(up.then_some(()))
+        })?;
         let names = Names::of(&[("node", node)])?;
         Ok(Snapshot::network(node)?.renamed(&names))
     });
