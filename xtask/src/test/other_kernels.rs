@@ -40,9 +40,28 @@ pub fn run(binaries: &[Binary], filter: Option<&str>) -> Result<Tally> {
             Some((binary, filter.map_or_else(|| arguments.to_vec(), |filter| vec![filter])))
         })
         .collect();
+    let command = ["sh".to_owned(), "-c".to_owned(), script(&chosen)];
+    // All at once: a test in a guest keeps hardly more than one processor busy.
+    let guests = std::thread::scope(|scope| {
+        let command = &command;
+        let started: Vec<_> =
+            Kernel::ALL.into_iter().map(|kernel| (kernel, scope.spawn(move || boot(kernel, command)))).collect();
+        let end = |guest: std::thread::ScopedJoinHandle<'_, _>| {
+            guest.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        };
+        started.into_iter().map(|(kernel, guest)| (kernel, end(guest))).collect::<Vec<_>>()
+    });
     let mut sum = Tally::default();
-    for kernel in Kernel::ALL {
-        sum.add(under(kernel, &chosen)?);
+    for (kernel, guest) in guests {
+        match guest? {
+            Some(outcome) => sum.add(judge(kernel, outcome, &chosen)?),
+            None => {
+                let line =
+                    format!("ring 5 under {kernel}: this distribution does not package that kernel (Debian 12 does)");
+                println!("  -- {line}");
+                sum.add(Tally::of_skip(line));
+            }
+        }
     }
     Ok(sum)
 }
@@ -56,11 +75,10 @@ fn of_interest(binary: &Binary) -> Option<&'static [&'static str]> {
     rows.iter().find(|(wanted, _)| wanted == name).map(|(_, arguments)| *arguments)
 }
 
-fn under(kernel: Kernel, chosen: &[(&Binary, Vec<&str>)]) -> Result<Tally> {
+/// Everything in a guest with this kernel. `None`: there is no such kernel here.
+fn boot(kernel: Kernel, command: &[String]) -> Result<Option<Outcome>> {
     if !vm::is_prepared(kernel) {
-        let line = format!("ring 5 under {kernel}: this distribution does not package that kernel (Debian 12 does)");
-        println!("  -- {line}");
-        return Ok(Tally::of_skip(line));
+        return Ok(None);
     }
     let started = Instant::now();
     println!("  .. {:>9}  under Linux {kernel}", "");
@@ -72,8 +90,14 @@ fn under(kernel: Kernel, chosen: &[(&Binary, Vec<&str>)]) -> Result<Tally> {
             ("FAIRLEAD_DIST".to_owned(), place::dist().display().to_string()),
         ],
     };
-    let command = ["sh".to_owned(), "-c".to_owned(), script(chosen)];
-    let (output, lost) = match guest.run(&vm::prepare(kernel)?, &command, false)? {
+    let outcome = guest.run(&vm::prepare(kernel)?, command, false)?;
+    steps::done(&format!("Linux {kernel}, with its boot"), started);
+    Ok(Some(outcome))
+}
+
+/// What the tests said in there.
+fn judge(kernel: Kernel, outcome: Outcome, chosen: &[(&Binary, Vec<&str>)]) -> Result<Tally> {
+    let (output, lost) = match outcome {
         Outcome::Ended { output, .. } => (output, None),
         Outcome::Lost { output, console } => (output, Some(console)),
     };
@@ -94,7 +118,6 @@ fn under(kernel: Kernel, chosen: &[(&Binary, Vec<&str>)]) -> Result<Tally> {
     if let Some(console) = lost {
         println!("the guest never ended; its console's last lines:\n{console}");
     }
-    steps::done(&format!("Linux {kernel}, with its boot"), started);
     Ok(sum)
 }
 
