@@ -48,8 +48,9 @@ impl Ruleset {
         (entries.last()?.head_of(family)? == "ERROR").then_some(())?;
         let number_of = |offset: usize| places.binary_search(&offset).ok();
         for (number, entry) in entries.iter_mut().enumerate() {
-            let target_at = short(&entry.bytes, family.target_offset())?;
-            let target = entry.bytes.get(target_at..)?;
+            // Behind the entry's own fields, or a verdict would be written over them.
+            let target_at = short(&entry.bytes, family.target_offset()).filter(|at| *at >= family.entry())?;
+            let target = entry.bytes.get(target_at..).filter(|target| target.len() >= HEADER)?;
             if target.get(2) != Some(&0) {
                 continue;
             }
