@@ -106,7 +106,7 @@ fn a_list_taken_while_links_come_and_go_is_always_whole() {
                 link::delete_by_name(&mut churn, "come").unwrap();
             }
         });
-        for _ in 0..15 {
+        for _ in 0..6 {
             let links = match link::list(&mut socket) {
                 Ok(links) => links,
                 // Told honestly, and the rule on a slow machine, where every attempt meets a change.
