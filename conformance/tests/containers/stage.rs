@@ -125,11 +125,6 @@ impl Stage {
             extra.retain(|name| !stays(name));
             ensure!(extra.is_empty(), "{} still has {extra:?}", dir.display());
         }
-        let pins = names(&self.node.run_dir().join("netns"))?;
-        ensure!(
-            !pins.iter().any(|name| name.starts_with("netns-") || name.starts_with("cni-")),
-            "namespaces stay: {pins:?}"
-        );
         Ok(())
     }
 }
