@@ -9,7 +9,7 @@ use super::{chain_of, map_of, overtaken, some, take};
 use crate::error::{Cause, Errno, Error, Result};
 use crate::nft::expression::{Expressions, Load};
 use crate::nft::set::{Data, Element, Part};
-use crate::nft::socket::{Nftables, is_stale};
+use crate::nft::socket::Nftables;
 use crate::nft::table::{Base, Hook, Verdict};
 use crate::nft::transaction::Transaction;
 
@@ -27,12 +27,11 @@ impl Nftables {
             let missing = Missing::look(self, addresses).map_err(fail)?;
             let Err(cause) = self.commit(&missing.transaction(addresses, &old, owner)) else { return Ok(()) };
             match cause.errno() {
-                // An address was somebody's before.
+                // An address was somebody's before, or others made the table or the chain meanwhile.
                 Some(Errno::EEXIST) => {
                     old = some(self, addresses.iter().map(IpNet::addr), |_| true).map_err(fail)?;
                 }
                 Some(Errno::ENOENT) => old.clear(),
-                _ if is_stale(&cause) => {}
                 _ => return Err(fail(cause)),
             }
         }
@@ -44,39 +43,26 @@ impl Nftables {
 struct Missing {
     table: bool,
     chains: Vec<IpNet>,
-    /// When that was so, if anything must be made.
-    generation: Option<u32>,
 }
 
 impl Missing {
-    /// With nothing missing, one message. Else it is looked at again, so that what is for everybody is made once.
+    /// One message. What is for everybody is made exclusively: a transaction that is overtaken fails and is made anew. It is
+    /// not bound to a generation of the ruleset, which anybody's commit ends: beside busy others none would ever be in time.
     fn look(nft: &mut Nftables, addresses: &[IpNet]) -> std::result::Result<Missing, Cause> {
         let mut chains: Vec<IpNet> = addresses.iter().map(IpNet::trunc).collect();
         chains.sort();
         chains.dedup();
-        let missing = Missing::of(nft, &chains)?;
-        if !missing.table && missing.chains.is_empty() {
-            return Ok(missing);
-        }
-        let generation = nft.generation()?;
-        Ok(Missing { generation: Some(generation), ..Missing::of(nft, &chains)? })
-    }
-
-    fn of(nft: &mut Nftables, chains: &[IpNet]) -> std::result::Result<Missing, Cause> {
         let names: Vec<String> = chains.iter().map(chain_of).collect();
         let mut questions = vec![(MASQUERADE, None)];
         questions.extend(names.iter().map(|name| (MASQUERADE, Some(name.as_str()))));
         let there = nft.exist_each(&questions)?;
         let chains = chains.iter().zip(&there[1..]).filter(|(_, there)| !**there).map(|(chain, _)| *chain).collect();
-        Ok(Missing { table: !there[0], chains, generation: None })
+        Ok(Missing { table: !there[0], chains })
     }
 
     /// `old` are elements that others have now.
     fn transaction(&self, addresses: &[IpNet], old: &[Element], owner: &str) -> Transaction {
         let mut transaction = Transaction::default();
-        if let Some(generation) = self.generation {
-            transaction = transaction.at(generation);
-        }
         if self.table {
             let base = Base::nat(Hook::Postrouting, SRCNAT);
             transaction = transaction.new_table(MASQUERADE).base_chain(MASQUERADE, POSTROUTING, base);
