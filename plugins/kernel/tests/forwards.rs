@@ -1,30 +1,17 @@
 //! Forwards in namespaces of the test's own, read back by `nft`.
 
+mod stage;
+
 use std::net::IpAddr;
 use std::process::Command;
 
 use fairlead_kernel::nft::{
     Condition, Conditions, Forward, Forwarded, Group, Masquerade, Name, Nftables, Standing, Term,
 };
-use nix::sched::{CloneFlags, unshare};
+use stage::{in_fresh_namespace, ruleset};
 
 const TCP: u8 = 6;
 const UDP: u8 = 17;
-
-/// Runs `work` on a thread of its own, in a fresh network namespace that goes with the thread.
-fn in_fresh_namespace(work: impl FnOnce() + Send + 'static) {
-    let thread = std::thread::spawn(|| {
-        unshare(CloneFlags::CLONE_NEWNET).expect("unshare the network namespace: are you root?");
-        work();
-    });
-    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-}
-
-fn ruleset() -> String {
-    let output = Command::new("nft").args(["list", "ruleset"]).output().expect("run nft");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
 
 fn nft(words: &str) {
     let output = Command::new("nft").args(words.split(' ')).output().expect("run nft");
