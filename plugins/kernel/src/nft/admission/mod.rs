@@ -157,6 +157,18 @@ impl Nftables {
         self.is_admitting().map_err(|cause| Error::new("look up", NAME, cause))
     }
 
+    /// Everything that is kept of somebody: whose it is, and the address that is admitted, if it is one.
+    pub fn admitted(&mut self) -> Result<Vec<(String, Option<IpAddr>)>> {
+        let mut all = Vec::new();
+        for set in table::PODS.into_iter().chain([&MEMBERS, &PORTS]) {
+            let found = self.elements(set);
+            let found = found.or_else(|cause| if cause.is_not_found() { Ok(Vec::new()) } else { Err(cause) });
+            let found = found.map_err(|cause| Error::new("list", NAME, cause))?;
+            all.extend(found.into_iter().map(|one| (one.comment.clone(), one.address())));
+        }
+        Ok(all)
+    }
+
     fn is_admitting(&mut self) -> std::result::Result<bool, Cause> {
         let chain = self.chain(table::FIREWALL, table::ADMIT)?;
         // Its own rule is counted too, if nobody has flushed it.

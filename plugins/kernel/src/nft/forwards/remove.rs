@@ -66,6 +66,18 @@ impl Nftables {
         Err(fail(Cause::Unexpected(format!("the ruleset was changed by others {ATTEMPTS} times in a row; try again"))))
     }
 
+    /// What was let out to 127/8 stays so when the table goes: somebody else needs it from now on. Until then it is guarded.
+    pub fn leave_localnets(&mut self) -> Result<()> {
+        let fail = |cause| Error::new("leave 127/8 let out by", FORWARDS.name, cause);
+        if !self.any_element(&LOCALNETS, |_| true).map_err(fail)? {
+            return Ok(());
+        }
+        match self.commit(&Transaction::default().flush_set(&LOCALNETS)) {
+            Err(cause) if !cause.is_not_found() => Err(fail(cause)),
+            _ => Ok(()),
+        }
+    }
+
     /// What these groups have made; `None` if one of it is missing or is not the owner's.
     fn hinted_forwards(
         &mut self,
