@@ -1,69 +1,7 @@
-//! The service proxy daemon and its operator verbs.
-//!
-//! Holds no packet path: that is in the kernel and goes on without it. Invariant others may rely on: only `apply` writes
-//! the maps, only `attach` loads, pins and attaches, only `convert` knows a Kubernetes type.
-
-mod apply;
-mod attach;
-mod cli;
-mod config;
-mod convert;
-mod event_loop;
-mod lock;
-mod logging;
-mod maps;
-mod notify;
-mod rfc3339;
-mod sources;
-mod state;
-mod verbs;
+//! `fairlead-proxy`: the library of the same name, as a program.
 
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
-use clap::Parser;
-
-use crate::cli::{Cli, Run, Verb};
-use crate::config::Config;
-use crate::event_loop::Daemon;
-use crate::state::StateDir;
-
 fn main() -> ExitCode {
-    let outcome = match Cli::parse().verb {
-        Verb::Run(arguments) => run(arguments),
-        Verb::Status(show) => verbs::status(&show),
-        Verb::Services(show) => verbs::services(&show),
-        Verb::Dump(show) => verbs::dump(&show),
-        Verb::Cleanup(arguments) => verbs::cleanup(&arguments),
-    };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("fairlead-proxy: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn run(arguments: Run) -> Result<()> {
-    logging::start(arguments.log_format, arguments.log_level);
-    let config = Config::new(arguments)?;
-    let state_dir = StateDir::open(&config.roots.state_dir)?;
-    tracing::info!(
-        source = %config.source.display(),
-        cgroup = %config.roots.cgroup_root.display(),
-        node = config.node,
-        "fairlead-proxy {} starts",
-        env!("CARGO_PKG_VERSION")
-    );
-    let maps = attach::ensure(&config.roots.bpffs_root, &config.roots.cgroup_root, config.sizes)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .max_blocking_threads(1)
-        .build()
-        .context("start the event loop")?;
-    // A grace period that is still being waited for is nobody's concern after the end.
-    let outcome = runtime.block_on(async { Daemon::new(&config, maps, state_dir)?.run().await });
-    runtime.shutdown_background();
-    outcome
+    fairlead_proxy::main()
 }
