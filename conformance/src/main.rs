@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 use fairlead_conformance::lab::Lab;
 use fairlead_conformance::{bench, cases, demo, peers, traffic};
 
@@ -16,7 +16,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// The reference plugins to compare with.
+    /// The references to compare with.
     #[command(subcommand)]
     Peers(Peers),
     /// Judge any directory of CNI plugins: a table of what passes, differs and fails, by plugin and verb.
@@ -38,9 +38,25 @@ enum Verb {
 #[derive(Subcommand)]
 enum Peers {
     /// Build what is missing, from Go modules, into the cache; print the directory.
-    Build,
+    Build {
+        /// Which of them.
+        #[arg(value_enum, default_value = "cni")]
+        which: Which,
+    },
     /// Print the directory they are in; fails when they are not built.
-    Path,
+    Path {
+        /// Which of them.
+        #[arg(value_enum, default_value = "cni")]
+        which: Which,
+    },
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Which {
+    /// The reference plugins and cnitool.
+    Cni,
+    /// etcd, kube-apiserver and kube-proxy.
+    Kubernetes,
 }
 
 fn main() -> ExitCode {
@@ -55,13 +71,15 @@ fn main() -> ExitCode {
 
 fn run(verb: Verb) -> anyhow::Result<()> {
     match verb {
-        Verb::Peers(Peers::Build) => println!("{}", peers::build()?.display()),
+        Verb::Peers(Peers::Build { which: Which::Cni }) => println!("{}", peers::build_cni()?.display()),
+        Verb::Peers(Peers::Build { which: Which::Kubernetes }) => println!("{}", peers::build_kubernetes()?.display()),
         Verb::Conformance(options) => cases::run(&options)?,
         Verb::Bench(options) => bench::run(&options)?,
         Verb::Traffic(verb) => verb.run()?,
         Verb::Demo(options) => demo::run(&options)?,
         Verb::Stand { name } => stand(&name)?,
-        Verb::Peers(Peers::Path) => println!("{}", peers::cni_bin()?.display()),
+        Verb::Peers(Peers::Path { which: Which::Cni }) => println!("{}", peers::cni_bin()?.display()),
+        Verb::Peers(Peers::Path { which: Which::Kubernetes }) => println!("{}", peers::kubernetes_bin()?.display()),
     }
     Ok(())
 }

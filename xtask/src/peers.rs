@@ -10,7 +10,14 @@ pub fn build() -> Result<()> {
     steps::run("build the reference plugins (Go)", &mut lab).map(|_| ())
 }
 
-/// The directory they are in, once built.
+/// Build etcd, kube-apiserver and kube-proxy, unless they are there: some minutes, so only for what compares with them.
+pub fn build_kubernetes() -> Result<()> {
+    let mut lab = place::command(&place::dist().join("bin/fairlead-lab").to_string_lossy());
+    lab.args(["peers", "build", "kubernetes"]).env("FAIRLEAD_DIST", place::dist());
+    steps::run("build etcd, kube-apiserver and kube-proxy (Go)", &mut lab).map(|_| ())
+}
+
+/// The directory the reference plugins are in, once built.
 pub fn path() -> Result<String> {
     let mut lab = place::command(&place::dist().join("bin/fairlead-lab").to_string_lossy());
     let output = lab.args(["peers", "path"]).output().context("ask the lab where the reference plugins are")?;

@@ -8,8 +8,8 @@ use anyhow::{Context, Result};
 use std::fs;
 use std::process::Command;
 
-/// The reference plugins' go.mod asks for this much.
-const OLDEST: (u32, u32) = (1, 25);
+/// Kubernetes' go.mod asks for this much.
+const OLDEST: (u32, u32) = (1, 26);
 
 /// Where Go goes, as printed before it does.
 pub fn place_for_people() -> String {
@@ -19,7 +19,7 @@ pub fn place_for_people() -> String {
 pub fn need() -> Need {
     Need {
         what: format!("Go {}.{} or later", OLDEST.0, OLDEST.1),
-        why: "build the reference plugins the tests compare with",
+        why: "build the reference plugins and kube-proxy, which the tests compare with",
         found: found(),
         remedy: Remedy::Go,
     }

@@ -32,7 +32,11 @@ impl Binary {
     /// The ring it belongs to: the least powerful in which it can fail.
     pub fn ring(&self) -> u8 {
         match (self.package.as_str(), self.kind.as_str()) {
-            ("fairlead-conformance", "test") if self.target == "containers" => 4,
+            ("fairlead-conformance", "test")
+                if self.target == "containers" || self.target.starts_with("kube_proxy") =>
+            {
+                4
+            }
             ("fairlead-conformance", "test") if self.target == "conformance_ours" => 1,
             ("fairlead-conformance", _) => 3,
             ("fairlead-ebpf-object", "test") | ("fairlead-proxy", _) => 2,

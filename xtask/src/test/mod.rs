@@ -24,7 +24,7 @@ const LIMIT: Duration = Duration::from_secs(900);
 /// Options of `cargo xtask test`.
 #[derive(Args)]
 pub struct Options {
-    /// Only this ring: 0 pure, 1 namespaces, 2 BPF, 3 conformance and demo, 4 container runtimes, 5 other kernels; may be given several times
+    /// Only this ring: 0 pure, 1 namespaces, 2 BPF, 3 conformance and demo, 4 container runtimes and kube-proxy, 5 other kernels; may be given several times
     #[arg(long, value_parser = clap::value_parser!(u8).range(0..=5))]
     ring: Vec<u8>,
     /// Only tests whose name contains this (the demo and the documentation's examples are then left out)
@@ -42,7 +42,7 @@ const RINGS: &[(u8, &str)] = &[
     (1, "namespaces"),
     (2, "BPF programs"),
     (3, "conformance and demo"),
-    (4, "container runtimes"),
+    (4, "container runtimes, kube-proxy"),
     (5, "other kernels"),
 ];
 
@@ -53,6 +53,9 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     setup::machine::refuse_without_root("test")?;
     dist::build()?;
     peers::build()?;
+    if options.wants(4) {
+        peers::build_kubernetes()?;
+    }
     let binaries = binaries::build()?;
 
     let mut sum = Tally::default();
