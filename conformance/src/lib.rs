@@ -12,6 +12,7 @@ pub mod cni;
 pub mod demo;
 pub mod differential;
 pub mod dist;
+pub mod kubernetes;
 pub mod lab;
 pub mod limit;
 pub mod peers;

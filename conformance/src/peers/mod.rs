@@ -193,14 +193,15 @@ mod tests {
     }
 
     #[test]
-    fn every_module_is_pinned_and_has_its_checksum() {
-        for peers in [CNI, KUBERNETES] {
+    fn what_is_compared_with_has_its_checksum() {
+        for (peers, module) in [
+            (CNI, "github.com/containernetworking/plugins v1.9.1"),
+            (KUBERNETES, "k8s.io/kubernetes v1.37.2"),
+            (KUBERNETES, "go.etcd.io/etcd/server/v3 v3.7.0"),
+        ] {
             let file = |name| peers.files.iter().find(|(path, _)| *path == name).map_or("", |(_, text)| text);
-            let replaced: Vec<&str> = file("go.mod").lines().filter_map(|line| line.split(" => ").nth(1)).collect();
-            let wanted = file("go.mod").lines().filter_map(|line| line.trim().strip_suffix(" // indirect"));
-            for module in replaced.into_iter().chain(wanted.filter(|module| !module.ends_with(" v0.0.0"))) {
-                assert!(file("go.sum").contains(&format!("{module}/go.mod h1:")), "{}: {module}", peers.version);
-            }
+            assert!(file("go.mod").contains(module), "{module}");
+            assert!(file("go.sum").contains(&format!("{module} h1:")), "{module}");
         }
     }
 }

@@ -1,0 +1,3 @@
+//! The service proxy beside kube-proxy.
+
+mod control_plane;
