@@ -178,6 +178,24 @@ fn a_bridge_opens_with_the_last_for_whom_it_was_shut() {
 }
 
 #[test]
+fn a_bridge_that_is_shut_strictly_stays_so_for_who_asks_less() {
+    in_fresh_namespace(|| {
+        let mut nft = Nftables::open().unwrap();
+        for (owner, address, strict) in [("strict", "10.1.0.3", true), ("lax", "10.1.0.2", false)] {
+            let mut wanted = admission(&[address], owner);
+            wanted.isolation = shut("br0", strict, Some(owner));
+            nft.admit(&wanted).unwrap();
+            assert_eq!(nft.admission_drifts(&wanted).unwrap(), [""; 0]);
+        }
+        assert!(ruleset().contains("\"br0\" . \"br0\" : drop"), "{}", ruleset());
+        nft.dismiss(None, |owner| owner == "strict").unwrap();
+        assert!(ruleset().contains("\"br0\" . \"br0\" : accept"), "{}", ruleset());
+        nft.dismiss(None, |owner| owner == "lax").unwrap();
+        assert_nothing_left();
+    });
+}
+
+#[test]
 fn tables_that_were_left_empty_go_with_the_next_removal() {
     in_fresh_namespace(|| {
         let mut nft = Nftables::open().unwrap();

@@ -13,6 +13,7 @@ mod expression;
 mod forwards;
 mod leave;
 mod masquerade;
+mod others;
 mod read;
 mod rule;
 mod set;

@@ -5,7 +5,9 @@ use std::collections::HashSet;
 use super::attributes::{Attributes, number_of, text_of};
 use super::rule::Rule;
 use super::set::{Element, Part, Set, key_of};
-use super::socket::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, Nftables, body, message, operation_of};
+use super::socket::{
+    NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, Nftables, body, generation_in, message, no_generation, operation_of,
+};
 use super::table::{Family, Hook, Policy, Table};
 use super::transaction::kind;
 use crate::error::{Cause, Errno};
@@ -55,36 +57,65 @@ impl Nftables {
 
     /// [`Nftables::exist`] of a number that is not known before: as many answers.
     pub fn exist_each(&mut self, all: &[(Table, Option<&str>)]) -> Result<Vec<bool>, Cause> {
-        let (mut bytes, mut there) = (Vec::new(), vec![None; all.len()]);
-        let mut sequences = Vec::with_capacity(all.len());
-        for (table, chain) in all {
-            let sequence = self.transport.next_sequence();
+        let question = |(table, chain): &(Table, Option<&str>)| {
             let question = Attributes::default().text(1, table.name);
-            let (operation, question) = match chain {
-                None => (kind::GET_TABLE, question),
-                Some(chain) => (kind::GET_CHAIN, question.text(3, chain)),
-            };
+            match chain {
+                None => (kind::GET_TABLE, table.family, question),
+                Some(chain) => (kind::GET_CHAIN, table.family, question.text(3, chain)),
+            }
+        };
+        let questions: Vec<_> = all.iter().map(question).collect();
+        let mut there = vec![false; all.len()];
+        self.ask_each(&questions, |index, _| there[index] = true)?;
+        Ok(there)
+    }
+
+    /// The element of each of these keys, and the generation of the ruleset just before: one message, so that a transaction can
+    /// follow before anybody commits anything.
+    pub(super) fn elements_now(&mut self, keys: &[(Set, Vec<Part>)]) -> Result<(u32, Vec<Option<Element>>), Cause> {
+        let elements = keys.iter().map(|(set, key)| (kind::GET_ELEMENT, set.table.family, set.with(&[key_of(key)])));
+        let generation = (kind::GET_GENERATION, Family::Inet, Attributes::default());
+        let questions: Vec<_> = [generation].into_iter().chain(elements).collect();
+        let (mut generation, mut there) = (None, vec![None; keys.len()]);
+        self.ask_each(&questions, |index, frame| match index {
+            0 => generation = generation_in(frame),
+            _ => there[index - 1] = elements_in(&keys[index - 1].0, frame).pop(),
+        })?;
+        Ok((generation.ok_or_else(no_generation)?, there))
+    }
+
+    /// Asks for single things, all in one message; those that are there are told. A kernel without nf_tables has none of them.
+    fn ask_each(
+        &mut self,
+        questions: &[(u16, Family, Attributes)],
+        mut take: impl FnMut(usize, &Frame<'_>),
+    ) -> Result<(), Cause> {
+        let (mut bytes, mut sequences) = (Vec::new(), Vec::with_capacity(questions.len()));
+        for (operation, family, question) in questions {
+            let sequence = self.transport.next_sequence();
             // Unacknowledged: what is there is the answer.
-            message(&mut bytes, operation_of(operation), NLM_F_REQUEST, sequence, (table.family as u8, 0), &question.0);
+            message(&mut bytes, operation_of(*operation), NLM_F_REQUEST, sequence, (*family as u8, 0), &question.0);
             sequences.push(sequence);
         }
         self.transport.send(&bytes)?;
-        while there.contains(&None) {
+        let mut open = sequences.len();
+        while open > 0 {
             for frame in frames(self.transport.receive(true)?) {
                 let frame = frame?;
                 let Some(index) = sequences.iter().position(|sequence| *sequence == frame.sequence) else { continue };
-                there[index] = Some(match frame.kind {
+                open = open.saturating_sub(1);
+                match frame.kind {
                     NLMSG_ERROR => match frame.acknowledgement() {
                         // EINVAL is nfnetlink's word for a subsystem that it does not have.
-                        Err(cause) if cause.is_not_found() || cause.errno() == Some(Errno::EINVAL) => false,
+                        Err(cause) if cause.is_not_found() || cause.errno() == Some(Errno::EINVAL) => {}
                         Err(cause) => return Err(cause),
-                        Ok(()) => true,
+                        Ok(()) => take(index, &frame),
                     },
-                    _ => true,
-                });
+                    _ => take(index, &frame),
+                }
             }
         }
-        Ok(there.into_iter().map(|there| there == Some(true)).collect())
+        Ok(())
     }
 
     /// How many chains, sets, maps and other objects the table has; `None`: it is not there.
@@ -201,13 +232,15 @@ impl Nftables {
         })
     }
 
-    /// A whole list from one consistent state: an interrupted dump is asked for again.
-    fn dump<T>(
+    /// A whole list: an interrupted dump is asked for again. A commit of anybody interrupts it, whatever it changed, so one
+    /// that says the same twice in a row is taken for whole: beside busy others none ends undisturbed.
+    fn dump<T: PartialEq>(
         &mut self,
         about: (u16, Family),
         question: &Attributes,
         take: impl Fn(&Frame<'_>, &mut Vec<T>),
     ) -> Result<Vec<T>, Cause> {
+        let mut before = None;
         for _ in 0..DUMP_ATTEMPTS {
             let mut found = Vec::new();
             let reply = self.ask(about, NLM_F_DUMP, Answers::Dumped, &question.0, |frame| {
@@ -216,7 +249,8 @@ impl Nftables {
             });
             match reply {
                 Ok(Reply::Complete) => return Ok(found),
-                Ok(Reply::Interrupted) => {}
+                Ok(Reply::Interrupted) if before.as_ref() == Some(&found) => return Ok(found),
+                Ok(Reply::Interrupted) => before = Some(found),
                 Err(cause) if cause.is_not_found() => return Ok(Vec::new()),
                 Err(cause) => return Err(cause),
             }

@@ -90,11 +90,10 @@ impl Nftables {
         let mut generation = None;
         let question = (kind::GET_GENERATION, Family::Inet);
         self.ask(question, NLM_F_ACK, Answers::Acknowledged, &[], |frame| {
-            let id = attributes_of(body(&frame)).find(|(kind, _)| *kind == 1);
-            generation = id.and_then(|(_, id)| super::attributes::number_of(id));
+            generation = generation_in(&frame);
             Ok(())
         })?;
-        generation.ok_or_else(|| Cause::Unexpected("the kernel did not say which generation its ruleset has".into()))
+        generation.ok_or_else(no_generation)
     }
 
     /// Begins a dump that is handed on by the caller's reading.
@@ -168,6 +167,16 @@ pub(crate) fn message(
 /// What follows the `nfgenmsg`.
 pub(crate) fn body<'a>(frame: &Frame<'a>) -> &'a [u8] {
     frame.payload.get(NFGENMSG_LEN..).unwrap_or_default()
+}
+
+/// The generation in an `NFT_MSG_NEWGEN`.
+pub(super) fn generation_in(frame: &Frame<'_>) -> Option<u32> {
+    let id = attributes_of(body(frame)).find(|(kind, _)| *kind == 1);
+    id.and_then(|(_, id)| super::attributes::number_of(id))
+}
+
+pub(super) fn no_generation() -> Cause {
+    Cause::Unexpected("the kernel did not say which generation its ruleset has".into())
 }
 
 /// Whether a transaction failed because somebody else committed in between.

@@ -21,6 +21,7 @@
 //! the header is always the same. The table goes with its last port.
 
 use super::expression::{Expressions, Load};
+use super::others::{ATTEMPTS, Keys, ROUNDS, overtaken};
 use super::set::{Data, Element, Leads, Part, Set, Type};
 use super::socket::{Nftables, is_stale};
 use super::table::{Base, Family, Hook, Table, Verdict};
@@ -36,8 +37,6 @@ const PORTS: Set = Set { table: SPOOF, name: "ports", key: &[Type::Interface], l
 const PREROUTING: &str = "prerouting";
 /// What nft calls `dstnat` in the bridge family: `NF_BR_PRI_NAT_DST_BRIDGED`.
 const DSTNAT: i32 = -300;
-/// Others may take away what we add to, or commit between our look and our commit; each time we look again.
-const ATTEMPTS: u32 = 100;
 
 /// A port that is checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,11 +60,11 @@ impl Nftables {
             let transaction = self.replacing(&wanted).map_err(fail)?;
             match self.commit(&transaction) {
                 Ok(()) => return Ok(()),
-                Err(cause) if is_stale(&cause) || cause.is_not_found() || cause.errno() == Some(Errno::EEXIST) => {}
+                Err(cause) if cause.is_not_found() || cause.errno() == Some(Errno::EEXIST) => {}
                 Err(cause) => return Err(fail(cause)),
             }
         }
-        Err(fail(changed_by_others()))
+        Err(fail(overtaken()))
     }
 
     /// Every port that is checked.
@@ -84,7 +83,8 @@ impl Nftables {
     /// With `hint`, only these ports are looked at, so that the cost does not grow with the number of all.
     pub fn unprotect(&mut self, hint: Option<&[String]>, mine: impl Fn(&str) -> bool) -> Result<usize> {
         let fail = |cause| Error::new("remove from", NAME, cause);
-        for _ in 0..ATTEMPTS {
+        let mut taken = 0;
+        for round in 0..ATTEMPTS {
             let mut transaction = Transaction::default();
             let mut gone = match hint {
                 Some(ports) => self.ports_named(ports).map_err(fail)?,
@@ -94,6 +94,11 @@ impl Nftables {
                 }
             };
             gone.retain(|one| mine(&one.owner));
+            if round >= ROUNDS && hint.is_none() && !gone.is_empty() {
+                let keys: Vec<Keys> = gone.iter().map(|one| keys_of(one).into()).collect();
+                taken += self.take_away_each(&keys, &mine).map_err(fail)?;
+                continue;
+            }
             for one in &gone {
                 transaction = self.remove(transaction, one).map_err(fail)?;
             }
@@ -101,18 +106,18 @@ impl Nftables {
             match self.commit(&transaction) {
                 Ok(()) => {
                     self.remove_empty_spoof_table().map_err(fail)?;
-                    return Ok(gone.len());
+                    return Ok(taken + gone.len());
                 }
                 Err(cause) if is_stale(&cause) || cause.is_not_found() => {}
                 Err(cause) => return Err(fail(cause)),
             }
         }
-        Err(fail(changed_by_others()))
+        Err(fail(overtaken()))
     }
 
-    /// The table goes with its last port. Somebody who commits something else in between does not save it.
+    /// The table goes with its last port. If others do not stop committing it stays, and goes with the next removal.
     fn remove_empty_spoof_table(&mut self) -> std::result::Result<(), Cause> {
-        for _ in 0..ATTEMPTS {
+        for _ in 0..ROUNDS {
             let generation = self.generation()?;
             if !self.exists(SPOOF, None)? || self.any_element(&OWN, |_| true)? {
                 return Ok(());
@@ -123,7 +128,7 @@ impl Nftables {
                 other => return other,
             }
         }
-        Err(changed_by_others())
+        Ok(())
     }
 
     fn ports_named(&mut self, ports: &[String]) -> std::result::Result<Vec<Protected>, Cause> {
@@ -146,10 +151,10 @@ impl Nftables {
         Ok(self.rules(SPOOF, Some(PREROUTING))?.len() == rules().len())
     }
 
-    /// What makes it so, whatever is there now.
+    /// What makes it so, whatever is there now. Not bound to a generation: what is looked for is asked of the kernel once more,
+    /// by what fails if it has changed.
     fn replacing(&mut self, wanted: &Protected) -> std::result::Result<Transaction, Cause> {
         let mut transaction = Transaction::default();
-        let generation = self.generation()?;
         if !self.exists(SPOOF, None)? {
             // Two at once: the second is told EEXIST, and looks again.
             transaction =
@@ -159,19 +164,21 @@ impl Nftables {
             return Ok(add(transaction, wanted));
         }
         if !self.spoof_rules_stand()? {
-            transaction = with_rules(transaction.at(generation).flush_chain(SPOOF, PREROUTING));
+            // Two at once: the second makes the same again.
+            transaction = with_rules(transaction.flush_chain(SPOOF, PREROUTING));
         }
         if let Some(old) = self.element(&OWN, &[name(&wanted.port)])?.and_then(protected) {
-            transaction = self.remove(transaction.at(generation), &old)?;
+            // EEXIST if it has another address by now, of which a pair would stay behind.
+            transaction = self.remove(transaction.ensure_element(&OWN, &own(&old)), &old)?;
         }
         Ok(add(transaction, wanted))
     }
 
     /// Only what is there: an element that somebody else took away must not stop the others from going.
     fn remove(&mut self, mut all: Transaction, one: &Protected) -> std::result::Result<Transaction, Cause> {
-        for (set, key) in [(&OWN, vec![name(&one.port)]), (&ALLOWED, pair(one)), (&PORTS, vec![name(&one.port)])] {
-            if self.element(set, &key)?.is_some() {
-                all = all.delete_element(set, &key);
+        for (set, key) in keys_of(one) {
+            if self.element(&set, &key)?.is_some() {
+                all = all.delete_element(&set, &key);
             }
         }
         Ok(all)
@@ -180,12 +187,19 @@ impl Nftables {
 
 fn add(transaction: Transaction, one: &Protected) -> Transaction {
     let bare = |key: Vec<Part>| Element { key, data: Data::Nothing, comment: String::new() };
-    let own =
-        Element { key: vec![name(&one.port)], data: Data::Value(vec![Part::Mac(one.mac)]), comment: one.owner.clone() };
     transaction
-        .new_element(&OWN, &own)
+        .new_element(&OWN, &own(one))
         .ensure_element(&ALLOWED, &bare(pair(one)))
         .ensure_element(&PORTS, &bare(vec![name(&one.port)]))
+}
+
+fn own(one: &Protected) -> Element {
+    Element { key: vec![name(&one.port)], data: Data::Value(vec![Part::Mac(one.mac)]), comment: one.owner.clone() }
+}
+
+/// Where a port is, first the element that says whose it is.
+fn keys_of(one: &Protected) -> [(Set, Vec<Part>); 3] {
+    [(OWN, vec![name(&one.port)]), (ALLOWED, pair(one)), (PORTS, vec![name(&one.port)])]
 }
 
 fn with_rules(transaction: Transaction) -> Transaction {
@@ -216,8 +230,4 @@ fn protected(element: Element) -> Option<Protected> {
         },
         _ => None,
     }
-}
-
-fn changed_by_others() -> Cause {
-    Cause::Unexpected(format!("the ruleset was changed by others {ATTEMPTS} times in a row; try again"))
 }

@@ -84,11 +84,20 @@ impl Transaction {
         self.push(kind::DEL_TABLE, 0, table.family, Attributes::default().text(1, table.name))
     }
 
-    /// A chain with a hook. Nothing to do if there is one like it; fails with EEXIST or EBUSY if it has another hook.
+    /// A chain with a hook. One that is there gets this policy; fails with EEXIST or EBUSY if it has another hook.
     pub fn base_chain(self, table: Table, chain: &str, base: Base) -> Self {
+        self.hooked(NLM_F_CREATE, table, chain, base)
+    }
+
+    /// A chain with a hook. Fails with EEXIST if there is one of this name.
+    pub fn new_base_chain(self, table: Table, chain: &str, base: Base) -> Self {
+        self.hooked(NLM_F_CREATE | NLM_F_EXCL, table, chain, base)
+    }
+
+    fn hooked(self, flags: u16, table: Table, chain: &str, base: Base) -> Self {
         let hook = Attributes::default().number(1, base.hook as u32).bytes(2, &base.priority.to_be_bytes());
         let attributes = named(table, 3, chain).nest(4, &hook).number(5, base.policy as u32).text(7, base.kind.name());
-        self.push(kind::NEW_CHAIN, NLM_F_CREATE, table.family, attributes)
+        self.push(kind::NEW_CHAIN, flags, table.family, attributes)
     }
 
     /// A chain without a hook. Fails with EEXIST if there is one.

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use super::Admission;
 use super::table::{ADMITTED, MASK};
-use crate::error::Cause;
+use crate::error::{Cause, Errno};
 use crate::nft::expression::{Expressions, Load};
 use crate::nft::rule::Rule;
 use crate::nft::socket::Nftables;
@@ -61,6 +61,14 @@ impl Standing {
     pub(super) fn accept(&self) -> Option<usize> {
         self.rules.iter().position(accepts)
     }
+
+    /// What of ours stands there once more than it need: two who were overtaken made it at once.
+    fn twice(&self) -> impl Iterator<Item = &Rule> {
+        let with = |comment: &'static str| move |rule: &&Rule| rule.comment.as_deref() == Some(comment);
+        let jumps = self.jumps.iter().filter(with(JUMP)).skip(1);
+        let admins = self.rules.iter().filter(with(ADMIN)).skip(1);
+        jumps.chain(admins).chain(self.rules.iter().filter(|rule| accepts(rule)).skip(1))
+    }
 }
 
 impl Nftables {
@@ -69,16 +77,20 @@ impl Nftables {
         Ok(Standing { rules: self.rules(table, Some(PODS_CHAIN))?, jumps })
     }
 
-    /// What makes the chains lead where they should; nothing, if they do.
+    /// What makes the chains lead where they should; nothing, if they do. With `once`, also what is there twice goes.
     pub(super) fn lay_chains(
         &mut self,
         mut all: Transaction,
         wanted: &Admission,
         form: Form,
+        once: bool,
     ) -> Result<Transaction, Cause> {
         let Some(admin) = &wanted.admin_chain else { return Ok(all) };
         for table in tables(&wanted.addresses) {
             let standing = self.standing(table)?;
+            if once {
+                all = standing.twice().fold(all, |all, rule| all.delete_rule(table, &rule.chain, rule.handle));
+            }
             let (has_admin, has_accept) = (standing.admin(admin).is_some(), standing.accept().is_some());
             if !standing.jumps.is_empty() && has_admin && has_accept {
                 continue;
@@ -86,7 +98,7 @@ impl Nftables {
             all = all.ensure_table(table);
             // A chain that is there has its policy from somebody else.
             if !self.exists(table, Some(FORWARD))? {
-                all = all.base_chain(table, FORWARD, Base::filter(Hook::Forward, 0));
+                all = all.new_base_chain(table, FORWARD, Base::filter(Hook::Forward, 0));
             }
             all = all.ensure_chain(table, PODS_CHAIN).ensure_chain(table, admin);
             if standing.jumps.is_empty() {
@@ -100,6 +112,21 @@ impl Nftables {
             }
         }
         Ok(all)
+    }
+
+    /// Whether the kernel takes matches of x_tables: a table with such a rule is made and taken away in one transaction.
+    pub(super) fn takes_matches(&mut self) -> Result<bool, Cause> {
+        const PROBE: Table = Table::new(Family::Ip, "fairlead_firewall_probe");
+        let probe = Transaction::default()
+            .ensure_table(PROBE)
+            .ensure_chain(PROBE, PODS_CHAIN)
+            .append_rule(PROBE, PODS_CHAIN, &accept(Form::Iptables))
+            .delete_table(PROBE);
+        match self.commit(&probe) {
+            Ok(()) => Ok(true),
+            Err(cause) if matches!(cause.errno(), Some(Errno::ENOENT | Errno::EOPNOTSUPP)) => Ok(false),
+            Err(cause) => Err(cause),
+        }
     }
 
     /// What also takes away our rule, and the chains that hold nobody else's.

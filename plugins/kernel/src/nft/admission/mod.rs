@@ -60,6 +60,7 @@ mod table;
 
 use std::net::IpAddr;
 
+use super::others::{ATTEMPTS, ROUNDS, overtaken};
 use super::set::{Data, Element, Part};
 use super::socket::{Nftables, is_stale};
 use super::transaction::Transaction;
@@ -71,8 +72,6 @@ use table::{BRIDGES, MEMBERS, PORTS, WITHIN, bare, member, name, pods_of, verdic
 
 /// Name of the table, in the inet and the bridge family.
 const NAME: &str = "fairlead_firewall";
-/// Others may take away what we add to, or commit between our look and our commit; each time we look again.
-const ATTEMPTS: u32 = 100;
 
 /// What is to be admitted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,34 +114,43 @@ impl Nftables {
     /// somebody took away are there again, for everybody.
     pub fn admit(&mut self, wanted: &Admission) -> Result<()> {
         let fail = |cause| Error::new("admit", list(&wanted.addresses), cause);
-        let (mut form, mut asked_at, mut taken) = (Form::Iptables, None, false);
+        let (mut form, mut taken) = (Form::Iptables, false);
         let mut last = None;
-        for _ in 0..ATTEMPTS {
+        for round in 0..ATTEMPTS {
+            let late = round >= ROUNDS;
             let generation = self.generation().map_err(fail)?;
-            let laid = self.lay_tables(wanted).and_then(|laid| self.lay_chains(laid, wanted, form)).map_err(fail)?;
-            // Rules are made by one at a time; elements are everybody's own, and come at any time.
-            let laid = if laid.is_empty() { laid } else { laid.at(generation) };
-            let laid = if taken { self.make_room(laid.at(generation), wanted).map_err(fail)? } else { laid };
-            let lays_rules = laid.generation.is_some();
-            let Err(cause) = self.commit(&elements(laid, wanted)) else { return Ok(()) };
+            let laid =
+                self.lay_tables(wanted).and_then(|laid| self.lay_chains(laid, wanted, form, late)).map_err(fail)?;
+            let lays_rules = !laid.is_empty();
+            // Rules are made by one at a time; elements are everybody's own, and come at any time. Beside busy others rules are
+            // made all the same, and looked at before an element follows: what two made at once is there twice.
+            let only_rules = lays_rules && late;
+            let done = if only_rules {
+                self.commit(&laid)
+            } else {
+                let laid = if lays_rules { laid.at(generation) } else { laid };
+                let (laid, strict) = self.make_room(laid, wanted, taken).map_err(fail)?;
+                self.commit(&elements(laid, wanted, strict))
+            };
+            let cause = match done {
+                Ok(()) if only_rules => continue,
+                Ok(()) => return Ok(()),
+                Err(cause) => cause,
+            };
             match cause.errno() {
                 Some(Errno::ERESTART) => {}
                 Some(Errno::EEXIST | Errno::EBUSY) => taken = true,
-                Some(Errno::ENOENT | Errno::EOPNOTSUPP) => {
-                    // Somebody took a table away meanwhile; or, if nobody did anything, this kernel lacks matches of x_tables.
-                    let again = lays_rules && asked_at == Some(generation);
-                    match form {
-                        Form::Native if again => return Err(fail(cause)),
-                        Form::Iptables if again => form = Form::Native,
-                        _ => {}
-                    }
-                    asked_at = Some(generation);
-                }
+                // Somebody took a table away meanwhile, or this kernel lacks matches of x_tables.
+                Some(Errno::ENOENT | Errno::EOPNOTSUPP) => match form {
+                    Form::Iptables if lays_rules && !self.takes_matches().map_err(fail)? => form = Form::Native,
+                    Form::Native if lays_rules && !late => return Err(fail(cause)),
+                    _ => {}
+                },
                 _ => return Err(fail(cause)),
             }
             last = Some(cause);
         }
-        Err(fail(last.filter(|cause| !is_stale(cause)).unwrap_or_else(changed_by_others)))
+        Err(fail(last.filter(|cause| !is_stale(cause)).unwrap_or_else(overtaken)))
     }
 
     /// Who owns `address`, if it is admitted.
@@ -181,17 +189,33 @@ impl Nftables {
         self.drifts(wanted).map_err(|cause| Error::new("look up", NAME, cause))
     }
 
-    /// Takes out of the way what the elements of `wanted` would collide with: an address of an earlier owner, a bridge that was
-    /// shut in another way.
-    fn make_room(&mut self, mut all: Transaction, wanted: &Admission) -> std::result::Result<Transaction, Cause> {
+    /// Takes out of the way what the elements of `wanted` would collide with, if something is `taken`: an address of an earlier
+    /// owner, a bridge that was shut in another way. And whether its bridge is to be shut strictly: strictly shut for one is
+    /// strictly shut for all, as in the reference.
+    ///
+    /// Not bound to a generation: whoever owns it, it is taken over, and what is no longer there says ENOENT.
+    fn make_room(
+        &mut self,
+        mut all: Transaction,
+        wanted: &Admission,
+        taken: bool,
+    ) -> std::result::Result<(Transaction, bool), Cause> {
+        let mut strict = wanted.isolation.as_ref().is_some_and(|isolation| isolation.strict);
+        if !taken {
+            return Ok((all, strict));
+        }
         let mut keys: Vec<_> = wanted.addresses.iter().map(|one| (pods_of(*one), vec![Part::Address(*one)])).collect();
         if let Some(isolation) = &wanted.isolation {
             keys.extend(wanted.addresses.iter().map(|one| (&MEMBERS, member(&isolation.bridge, *one))));
             keys.extend(isolation.port.iter().map(|port| (&PORTS, vec![name(port)])));
-            // Strictly shut for one is strictly shut for all, as in the reference.
-            let there = self.element(&WITHIN, &[name(&isolation.bridge), name(&isolation.bridge)])?;
-            if isolation.strict && there.is_some() {
-                keys.push((&WITHIN, vec![name(&isolation.bridge), name(&isolation.bridge)]));
+            let within = vec![name(&isolation.bridge), name(&isolation.bridge)];
+            let there = self.element(&WITHIN, &within)?;
+            if isolation.strict {
+                keys.push((&WITHIN, within));
+            } else if there.is_some_and(|there| there.data == Data::Verdict(verdict_of(true))) {
+                strict = true;
+                // Comes back below. Had the last of the others opened the bridge meanwhile, this one would not be there.
+                keys.push((&BRIDGES, vec![name(&isolation.bridge)]));
             }
         }
         for (set, key) in keys {
@@ -199,12 +223,12 @@ impl Nftables {
                 all = all.delete_element(set, &key);
             }
         }
-        Ok(all)
+        Ok((all, strict))
     }
 }
 
-/// The elements of an admission.
-fn elements(mut all: Transaction, wanted: &Admission) -> Transaction {
+/// The elements of an admission; `within_strict`: its bridge is shut strictly, for whomever.
+fn elements(mut all: Transaction, wanted: &Admission, within_strict: bool) -> Transaction {
     let owned = |key: Vec<Part>, data: Data| Element { key, data, comment: wanted.owner.clone() };
     for address in &wanted.addresses {
         all = all.new_element(pods_of(*address), &owned(vec![Part::Address(*address)], table::admit()));
@@ -214,7 +238,7 @@ fn elements(mut all: Transaction, wanted: &Admission) -> Transaction {
     for address in &wanted.addresses {
         all = all.new_element(&MEMBERS, &owned(member(bridge, *address), verdict.clone()));
     }
-    let within = Element { data: verdict, ..bare(vec![name(bridge), name(bridge)]) };
+    let within = Element { data: Data::Verdict(verdict_of(within_strict)), ..bare(vec![name(bridge), name(bridge)]) };
     all = all.ensure_element(&BRIDGES, &bare(vec![name(bridge)])).ensure_element(&WITHIN, &within);
     match port {
         Some(port) if *strict => all.new_element(&PORTS, &owned(vec![name(port)], Data::Nothing)),
@@ -224,8 +248,4 @@ fn elements(mut all: Transaction, wanted: &Admission) -> Transaction {
 
 fn list(addresses: &[IpAddr]) -> String {
     addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
-}
-
-fn changed_by_others() -> Cause {
-    Cause::Unexpected(format!("the ruleset was changed by others {ATTEMPTS} times in a row; try again"))
 }

@@ -5,9 +5,10 @@ use std::net::IpAddr;
 use super::table::{
     self, BETWEEN_PORTS, BRIDGES, FIREWALL, MEMBERS, PORTS, WITHIN, bare, member, name, pods_of, verdict_of,
 };
-use super::{ATTEMPTS, Hint, NAME, changed_by_others};
+use super::{Hint, NAME};
 use crate::error::{Cause, Error, Result};
-use crate::nft::set::{Data, Element, Part};
+use crate::nft::others::{ATTEMPTS, ROUNDS, overtaken};
+use crate::nft::set::{Data, Element, Part, Set};
 use crate::nft::socket::{Nftables, is_stale};
 use crate::nft::transaction::Transaction;
 
@@ -18,27 +19,36 @@ impl Nftables {
     /// owner's (its leases not yet released). Without, everything is, and nothing is taken away that changed since.
     pub fn dismiss(&mut self, hint: Option<&Hint>, mine: impl Fn(&str) -> bool) -> Result<Vec<IpAddr>> {
         let fail = |cause| Error::new("remove from", NAME, cause);
-        for _ in 0..ATTEMPTS {
+        let mut removed = Vec::new();
+        for round in 0..ATTEMPTS {
             let generation = self.generation().map_err(fail)?;
             let found = self.admitted_to(hint, &mine).map_err(fail)?;
+            if round >= ROUNDS && hint.is_none() && found.all().next().is_some() {
+                for (set, element) in found.all() {
+                    let taken = self.take_away(&[(*set, element.key.clone())], &mine).map_err(fail)?;
+                    removed.extend(element.address().filter(|_| taken));
+                }
+                continue;
+            }
             let start = Transaction::default();
             let start = if hint.is_some() { start } else { start.at(generation) };
             // Nothing of the owner's: what an interrupted removal left empty goes all the same.
             match self.commit(&found.delete(start)) {
                 Ok(()) => {
                     self.tidy().map_err(fail)?;
-                    return Ok(found.pods.iter().filter_map(Element::address).collect());
+                    removed.extend(found.pods.iter().filter_map(Element::address));
+                    return Ok(removed);
                 }
                 Err(cause) if is_stale(&cause) || cause.is_not_found() => {}
                 Err(cause) => return Err(fail(cause)),
             }
         }
-        Err(fail(changed_by_others()))
+        Err(fail(overtaken()))
     }
 
-    /// Bridges without members open, empty tables go. Somebody who commits something else in between does not save them.
+    /// Bridges without members open, empty tables go. If others do not stop committing they stay, and go with the next removal.
     fn tidy(&mut self) -> std::result::Result<(), Cause> {
-        for _ in 0..ATTEMPTS {
+        for _ in 0..ROUNDS {
             let generation = self.generation()?;
             let transaction = self.opened()?;
             let transaction = self.without_empty(transaction)?;
@@ -50,7 +60,7 @@ impl Nftables {
                 other => return other,
             }
         }
-        Err(changed_by_others())
+        Ok(())
     }
 
     fn admitted_to(&mut self, hint: Option<&Hint>, mine: &impl Fn(&str) -> bool) -> std::result::Result<Found, Cause> {
@@ -140,10 +150,15 @@ struct Found {
 }
 
 impl Found {
-    fn delete(&self, all: Transaction) -> Transaction {
+    /// Each with its set.
+    fn all(&self) -> impl Iterator<Item = (&'static Set, &Element)> {
         let pods = self.pods.iter().filter_map(|pod| Some((pods_of(pod.address()?), pod)));
         let members = self.members.iter().map(|one| (&MEMBERS, one));
         let ports = self.ports.iter().map(|one| (&PORTS, one));
-        pods.chain(members).chain(ports).fold(all, |all, (set, element)| all.delete_element(set, &element.key))
+        pods.chain(members).chain(ports)
+    }
+
+    fn delete(&self, all: Transaction) -> Transaction {
+        self.all().fold(all, |all, (set, element)| all.delete_element(set, &element.key))
     }
 }

@@ -4,13 +4,12 @@ use super::layout::{FORWARDS, LOCALNETS, Space, make_marking_chain, make_table, 
 use super::read::maps_of;
 use super::{Forward, Forwarded, Group, Standing};
 use crate::error::{Cause, Errno, Error, Result};
-use crate::nft::set::{Data, Element, Part, Set};
+use crate::nft::others::{ATTEMPTS, Keys, ROUNDS, overtaken};
+use crate::nft::set::{Data, Element, Part};
 use crate::nft::socket::{Nftables, is_stale};
 use crate::nft::table::Verdict;
 use crate::nft::transaction::Transaction;
 
-/// Others may take away what we add to, or add what we add; each time we look again.
-pub(super) const ATTEMPTS: u32 = 100;
 /// How many forwards an error names.
 const SHOWN: usize = 4;
 
@@ -40,7 +39,7 @@ impl Nftables {
         }
         let fail = |cause| Error::new("forward", object(), cause);
         let mut look = !self.forwards_stand(&groups).map_err(fail)?;
-        for _ in 0..ATTEMPTS {
+        for round in 0..ATTEMPTS {
             let missing = match look {
                 false => Missing::default(),
                 true => match self.what_is_missing_for(&groups, &mut standing).map_err(fail)? {
@@ -48,6 +47,11 @@ impl Nftables {
                     Err(taken) => return Ok(Some(taken)),
                 },
             };
+            if round >= ROUNDS && !missing.old.is_empty() {
+                let yields = |owner: &str| missing.yielding.iter().any(|one| one == owner);
+                self.take_away_each(&missing.old, yields).map_err(fail)?;
+                continue;
+            }
             match self.commit(&missing.transaction(&groups, localnet, owner)) {
                 Ok(()) => return Ok(None),
                 Err(cause) if matches!(cause.errno(), Some(Errno::ENOENT | Errno::EEXIST)) || is_stale(&cause) => {}
@@ -55,10 +59,7 @@ impl Nftables {
             }
             look = true;
         }
-        let name = FORWARDS.name;
-        Err(fail(Cause::Unexpected(format!(
-            "the table {name} was changed by others {ATTEMPTS} times in a row; try again"
-        ))))
+        Err(fail(overtaken()))
     }
 
     /// Whether the chains are there that these groups' elements lead to, asked in one message: a transaction that is refused
@@ -82,7 +83,6 @@ impl Nftables {
     ) -> std::result::Result<std::result::Result<Missing, Forwarded>, Cause> {
         let generation = self.generation()?;
         let mut missing = Missing { table: !self.exists(FORWARDS, None)?, ..Missing::default() };
-        let mut yielding = Vec::new();
         for group in groups {
             let space = Space::of(group);
             if !space.suffix.is_empty() && (missing.table || !self.exists(FORWARDS, Some(&space.chain()))?) {
@@ -96,16 +96,17 @@ impl Nftables {
             for forward in &group.forwards {
                 let Some(there) = self.forwarded_in(&space, forward)? else { continue };
                 match standing(&there) {
-                    Standing::Yields => yielding.push(there.owner),
+                    Standing::Yields => missing.yielding.push(there.owner),
                     Standing::Serves => missing.served.push((space.clone(), forward.key())),
                     Standing::Stays => return Ok(Err(there)),
                 }
             }
         }
-        if !yielding.is_empty() {
+        if !missing.yielding.is_empty() {
             // Chosen from a list, so nothing may have changed since.
             missing.generation = Some(generation);
-            missing.old = self.forward_keys_of(|owner| yielding.iter().any(|one| one == owner))?;
+            let spaces = self.forward_spaces()?;
+            missing.old = self.forward_keys_of(&spaces, |owner| missing.yielding.iter().any(|one| one == owner))?;
         }
         Ok(Ok(missing))
     }
@@ -117,7 +118,9 @@ struct Missing {
     table: bool,
     spaces: Vec<Space>,
     chains: Vec<String>,
-    old: Vec<(Set, Vec<Part>)>,
+    /// Owners that yield, and all they have.
+    yielding: Vec<String>,
+    old: Vec<Keys>,
     generation: Option<u32>,
     /// Keys that are there and stay.
     served: Vec<(Space, Vec<Part>)>,
@@ -149,7 +152,7 @@ impl Missing {
             let element = Element { key, data: Data::Nothing, comment: String::new() };
             transaction = transaction.ensure_element(&LOCALNETS, &element);
         }
-        for (set, key) in &self.old {
+        for (set, key) in self.old.iter().flatten() {
             transaction = transaction.delete_element(set, key);
         }
         groups.iter().fold(transaction, |all, group| self.add_elements(all, group, owner))

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use super::layout::{FORWARDS, Space, marking_chains, probe, rules_for};
 use super::{Forward, Forwarded, Group, Standing};
 use crate::error::{Cause, Error, Result};
+use crate::nft::others::Keys;
 use crate::nft::read::Chain;
 use crate::nft::rule::Rule;
 use crate::nft::set::{Data, Element, Part, Set};
@@ -100,22 +101,21 @@ impl Nftables {
         Ok(forwarded(&element, mark.as_ref()))
     }
 
-    /// Set and key of every element of the owners, those without a comment of their own included.
+    /// Where every forward of the owners is that is in these spaces.
     pub(super) fn forward_keys_of(
         &mut self,
+        spaces: &[Space],
         mine: impl Fn(&str) -> bool,
-    ) -> std::result::Result<Vec<(Set, Vec<Part>)>, Cause> {
+    ) -> std::result::Result<Vec<Keys>, Cause> {
         let mut all = Vec::new();
-        for space in self.forward_spaces()? {
+        for space in spaces {
             let maps = space.maps();
             for (set, marked) in [(maps.hosts, maps.marked_hosts), (maps.ports, maps.marked_ports)] {
                 let keys: Vec<Vec<Part>> =
                     self.elements(&set)?.into_iter().filter(|one| mine(&one.comment)).map(|one| one.key).collect();
                 for key in keys {
-                    if self.element(&marked, &key)?.is_some() {
-                        all.push((marked, key.clone()));
-                    }
-                    all.push((set, key));
+                    let mark = self.element(&marked, &key)?.map(|_| (marked, key.clone()));
+                    all.push([(set, key)].into_iter().chain(mark).collect());
                 }
             }
         }

@@ -1,10 +1,12 @@
 //! Taking forwards away; with the last one the table.
 
-use super::add::ATTEMPTS;
+use std::cell::Cell;
+
 use super::layout::{FORWARDS, LOCALNETS, Space, elements_to};
-use super::read::{maps_of, spaces_in};
+use super::read::{forwarded, maps_of, spaces_in};
 use super::{Forward, Forwarded, Group};
 use crate::error::{Cause, Error, Result};
+use crate::nft::others::{ATTEMPTS, Keys, ROUNDS, overtaken};
 use crate::nft::set::{Leads, Part, Set};
 use crate::nft::socket::{Nftables, is_stale};
 use crate::nft::transaction::Transaction;
@@ -20,8 +22,10 @@ pub struct Removed {
 /// What one owner has.
 #[derive(Default)]
 struct Found {
-    forwards: Vec<Forward>,
-    keys: Vec<(Set, Vec<Part>)>,
+    /// There is a table, and nobody has anything in it.
+    deserted: bool,
+    /// Where each is, and what it says, if that can be read.
+    all: Vec<(Keys, Option<Forward>)>,
 }
 
 impl Nftables {
@@ -34,7 +38,8 @@ impl Nftables {
     /// told: the calling thread must be in the namespace of the socket.
     pub fn unforward(&mut self, hint: Option<&[Group]>, mine: impl Fn(&str) -> bool) -> Result<Removed> {
         let fail = |cause| Error::new("remove from", FORWARDS.name, cause);
-        for _ in 0..ATTEMPTS {
+        let mut removed = Removed::default();
+        for round in 0..ATTEMPTS {
             let generation = self.generation().map_err(fail)?;
             let hinted = match hint {
                 Some(groups) => self.hinted_forwards(groups, &mine).map_err(fail)?,
@@ -45,25 +50,44 @@ impl Nftables {
                 Some(found) => found,
                 None => self.found_forwards(&mine).map_err(fail)?,
             };
-            if found.keys.is_empty() {
-                return Ok(Removed::default());
+            if found.all.is_empty() {
+                if found.deserted {
+                    self.remove_empty_forwards_table().map_err(fail)?;
+                }
+                return Ok(removed);
             }
-            let done = if self.has_other_forwards(&found, &mine).map_err(fail)? {
+            let late = round >= ROUNDS;
+            if late && listed {
+                for (keys, forward) in found.all {
+                    if self.take_away(&keys, &mine).map_err(fail)? {
+                        removed.forwards.extend(forward);
+                    }
+                }
+                continue;
+            }
+            // Beside busy others what is the owner's goes first, and the table afterwards, if it can.
+            let done = if late || self.has_other_forwards(&found, &mine).map_err(fail)? {
                 let transaction = Transaction::default();
                 // Chosen from a list, so nothing may have changed since.
                 let transaction = if listed { transaction.at(generation) } else { transaction };
                 let delete = |all: Transaction, (set, key): &(Set, Vec<Part>)| all.delete_element(set, key);
-                self.commit(&found.keys.iter().fold(transaction, delete))
+                self.commit(&found.all.iter().flat_map(|(keys, _)| keys).fold(transaction, delete))
             } else {
                 self.remove_forwards_table(generation)
             };
             match done {
-                Ok(()) => return Ok(Removed { forwards: found.forwards }),
+                Ok(()) => {
+                    removed.forwards.extend(found.all.into_iter().filter_map(|(_, forward)| forward));
+                    if late {
+                        self.remove_empty_forwards_table().map_err(fail)?;
+                    }
+                    return Ok(removed);
+                }
                 Err(cause) if is_stale(&cause) || cause.is_not_found() => {}
                 Err(cause) => return Err(fail(cause)),
             }
         }
-        Err(fail(Cause::Unexpected(format!("the ruleset was changed by others {ATTEMPTS} times in a row; try again"))))
+        Err(fail(overtaken()))
     }
 
     /// What was let out to 127/8 stays so when the table goes: somebody else needs it from now on. Until then it is guarded.
@@ -94,16 +118,26 @@ impl Nftables {
                 }
             }
         }
-        Ok((!found.keys.is_empty()).then_some(found))
+        Ok((!found.all.is_empty()).then_some(found))
     }
 
     fn found_forwards(&mut self, mine: impl Fn(&str) -> bool) -> std::result::Result<Found, Cause> {
         let mut found = Found::default();
-        for (set, key) in self.forward_keys_of(mine)? {
-            if let Some(there) = self.element(&set, &key)?.and_then(|element| super::read::forwarded(&element, None)) {
-                found.forwards.push(there.forward);
-            }
-            found.keys.push((set, key));
+        let chains = self.chains(FORWARDS)?;
+        if chains.is_empty() {
+            return Ok(found);
+        }
+        let anybody = Cell::new(false);
+        let mine_of_all = |owner: &str| {
+            anybody.set(true);
+            mine(owner)
+        };
+        let mine = self.forward_keys_of(&spaces_in(&chains), mine_of_all)?;
+        found.deserted = !anybody.get();
+        for keys in mine {
+            let element = keys.first().map(|(set, key)| self.element(set, key)).transpose()?.flatten();
+            let there = element.and_then(|element| forwarded(&element, None));
+            found.all.push((keys, there.map(|there| there.forward)));
         }
         Ok(found)
     }
@@ -111,7 +145,8 @@ impl Nftables {
     /// Whether somebody else has a forward. Mostly the number of elements that lead to a marking chain says so at once;
     /// else maps are read, up to the first that is another's.
     fn has_other_forwards(&mut self, found: &Found, mine: impl Fn(&str) -> bool) -> std::result::Result<bool, Cause> {
-        let marked = found.keys.iter().filter(|(set, _)| set.leads == Leads::ToVerdicts).count();
+        let keys = found.all.iter().flat_map(|(keys, _)| keys);
+        let marked = keys.filter(|(set, _)| set.leads == Leads::ToVerdicts).count();
         let chains = self.chains(FORWARDS)?;
         if chains.iter().any(|chain| elements_to(chain).is_some_and(|elements| elements > marked)) {
             return Ok(true);
@@ -125,6 +160,22 @@ impl Nftables {
             }
         }
         Ok(false)
+    }
+
+    /// The table goes with its last forward. If others do not stop committing it stays, and goes with the next removal.
+    fn remove_empty_forwards_table(&mut self) -> std::result::Result<(), Cause> {
+        for _ in 0..ROUNDS {
+            let generation = self.generation()?;
+            if !self.exists(FORWARDS, None)? || self.has_other_forwards(&Found::default(), |_| false)? {
+                return Ok(());
+            }
+            match self.remove_forwards_table(generation) {
+                Err(cause) if is_stale(&cause) => {}
+                Err(cause) if !cause.is_not_found() => return Err(cause),
+                _ => return Ok(()),
+            }
+        }
+        Ok(())
     }
 
     /// The table with what is left in it, if nobody changed anything since. Where 127/8 was let out to comes first: without
@@ -150,11 +201,9 @@ impl Nftables {
 impl Found {
     fn add(&mut self, space: &Space, there: Forwarded) {
         let (set, marked) = maps_of(space, &there.forward);
-        if there.marked_by.is_some() {
-            self.keys.push((marked, there.forward.key()));
-        }
-        self.keys.push((set, there.forward.key()));
-        self.forwards.push(there.forward);
+        let mark = there.marked_by.is_some().then(|| (marked, there.forward.key()));
+        let keys = [(set, there.forward.key())].into_iter().chain(mark).collect();
+        self.all.push((keys, Some(there.forward)));
     }
 }
 

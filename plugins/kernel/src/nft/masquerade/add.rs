@@ -4,10 +4,11 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::{ATTEMPTS, MASQUERADE, PODS4, PODS6, POSTROUTING, SRCNAT, V4, V6};
-use super::{chain_of, map_of, overtaken, some, take};
+use super::{MASQUERADE, PODS4, PODS6, POSTROUTING, SRCNAT, V4, V6};
+use super::{chain_of, map_of, some, take};
 use crate::error::{Cause, Errno, Error, Result};
 use crate::nft::expression::{Expressions, Load};
+use crate::nft::others::{ATTEMPTS, overtaken};
 use crate::nft::set::{Data, Element, Part};
 use crate::nft::socket::Nftables;
 use crate::nft::table::{Base, Hook, Verdict};

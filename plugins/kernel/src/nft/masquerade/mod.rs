@@ -16,8 +16,9 @@
 //!
 //! A transaction that the kernel refuses waits for an RCU grace period, and everybody's commits with it (__nf_tables_abort,
 //! net/netfilter/nf_tables_api.c): 8 to 24 ms, where a good one takes 0.03 ms. So what is there is asked first, in one message
-//! (0.03 ms), and what is made or removed for everybody is bound to the generation of that answer: a stale transaction is
-//! refused before it begins. (Adding used to ask nothing first. The first address after the last one always paid for it.)
+//! (0.03 ms). What is made for everybody is made exclusively; what is removed for everybody is bound to the generation of that
+//! answer, as far as others let it ([`super::others`]): a stale transaction is refused before it begins. (Adding used to ask
+//! nothing first. The first address after the last one always paid for it.)
 
 mod add;
 mod remove;
@@ -44,8 +45,6 @@ const V4: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 const V6: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
 /// How many rules a subnet's chain has.
 const RULES: u32 = 3;
-/// Others may take away what we add to, or commit between our look and our commit; each time we look again.
-const ATTEMPTS: u32 = 100;
 
 /// An address that is masqueraded, and for whom.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,9 +108,4 @@ fn map_of(like: IpAddr) -> &'static Set {
 /// A name that `nft` can read back: letters, digits, `.`, `/`, `-`, `_`.
 fn chain_of(subnet: &IpNet) -> String {
     format!("from-{subnet}").replace(':', "_")
-}
-
-/// What everybody says who was overtaken by others for too long.
-fn overtaken() -> Cause {
-    Cause::Unexpected(format!("the ruleset was changed by others {ATTEMPTS} times in a row; try again"))
 }

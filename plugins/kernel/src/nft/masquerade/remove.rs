@@ -2,9 +2,10 @@
 
 use std::net::IpAddr;
 
-use super::{ATTEMPTS, MASQUERADE, PODS4, PODS6, RULES, TABLE};
-use super::{all, overtaken, some, take};
+use super::{MASQUERADE, PODS4, PODS6, RULES, TABLE};
+use super::{all, map_of, some, take};
 use crate::error::{Cause, Error, Result};
+use crate::nft::others::{ATTEMPTS, Keys, ROUNDS, overtaken};
 use crate::nft::read::Chain;
 use crate::nft::set::Element;
 use crate::nft::socket::{Nftables, is_stale};
@@ -18,7 +19,8 @@ impl Nftables {
     /// address is looked at, and nothing is taken away that changed since.
     pub fn unmasquerade(&mut self, hint: Option<&[IpAddr]>, mine: impl Fn(&str) -> bool) -> Result<usize> {
         let fail = |cause| Error::new("remove from", TABLE, cause);
-        for _ in 0..ATTEMPTS {
+        let mut taken = 0;
+        for round in 0..ATTEMPTS {
             let generation = self.generation().map_err(fail)?;
             let gone = match hint {
                 Some(addresses) => some(self, addresses.iter().copied(), &mine).map_err(fail)?,
@@ -26,9 +28,15 @@ impl Nftables {
             };
             if gone.is_empty() {
                 remove_empty_table(self).map_err(fail)?;
-                return Ok(0);
+                return Ok(taken);
             }
-            let others = holds_others(self, &gone).map_err(fail)?;
+            let late = round >= ROUNDS;
+            if late && hint.is_none() {
+                let keys: Vec<Keys> = gone.iter().filter_map(keys_of).collect();
+                taken += self.take_away_each(&keys, &mine).map_err(fail)?;
+                continue;
+            }
+            let others = late || holds_others(self, &gone).map_err(fail)?;
             let transaction = match (others, hint) {
                 (false, _) => Transaction::default().at(generation).delete_table(MASQUERADE),
                 (true, Some(_)) => gone.iter().fold(Transaction::default(), take),
@@ -40,7 +48,7 @@ impl Nftables {
                     if others {
                         remove_empty_table(self).map_err(fail)?;
                     }
-                    return Ok(gone.len());
+                    return Ok(taken + gone.len());
                 }
                 Err(cause) if is_stale(&cause) || cause.is_not_found() => {}
                 Err(cause) => return Err(fail(cause)),
@@ -48,6 +56,10 @@ impl Nftables {
         }
         Err(fail(overtaken()))
     }
+}
+
+fn keys_of(element: &Element) -> Option<Keys> {
+    Some(vec![(*map_of(element.address()?), element.key.clone())])
 }
 
 /// Whether there are more elements than these. How many lead to a chain is told with the chain, for the same price however
@@ -62,16 +74,19 @@ fn holds_others(nft: &mut Nftables, these: &[Element]) -> std::result::Result<bo
     Ok(nft.any_element(&PODS4, is_other)? || nft.any_element(&PODS6, is_other)?)
 }
 
-/// The table goes with its last element. If somebody commits between the look and the deed, somebody is at work: the table
-/// stays, and goes with theirs.
+/// The table goes with its last element. If others do not stop committing it stays, and goes with the next removal.
 fn remove_empty_table(nft: &mut Nftables) -> std::result::Result<(), Cause> {
-    let generation = nft.generation()?;
-    let [there] = nft.exist([(MASQUERADE, None)])?;
-    if !there || holds_others(nft, &[])? {
-        return Ok(());
+    for _ in 0..ROUNDS {
+        let generation = nft.generation()?;
+        let [there] = nft.exist([(MASQUERADE, None)])?;
+        if !there || holds_others(nft, &[])? {
+            return Ok(());
+        }
+        match nft.commit(&Transaction::default().at(generation).delete_table(MASQUERADE)) {
+            Err(cause) if is_stale(&cause) => {}
+            Err(cause) if !cause.is_not_found() => return Err(cause),
+            _ => return Ok(()),
+        }
     }
-    match nft.commit(&Transaction::default().at(generation).delete_table(MASQUERADE)) {
-        Err(cause) if !is_stale(&cause) && !cause.is_not_found() => Err(cause),
-        _ => Ok(()),
-    }
+    Ok(())
 }
