@@ -24,25 +24,52 @@ pub const fn unmapped(addr: [u8; 16]) -> Option<[u8; 4]> {
 #[inline(always)]
 #[must_use]
 pub fn frontend_tag(key: &FrontendKey, slot: u32) -> u32 {
-    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-    let mut index = 0;
-    while index < 16 {
-        hash = fnv(hash, key.addr[index]);
-        index += 1;
-    }
+    let mut hash = fnv_bytes(FNV_BASIS, &key.addr);
     let port = key.port.get();
     hash = fnv(hash, (port >> 8) as u8);
     hash = fnv(hash, port as u8);
     hash = fnv(hash, key.protocol);
     hash = fnv(hash, key.scope);
     let slot = slot.to_le_bytes();
-    index = 0;
+    let mut index = 0;
     while index < 4 {
         hash = fnv(hash, slot[index]);
         index += 1;
     }
     let folded = (hash ^ hash >> 20 ^ hash >> 40) as u32 & (SetWord::TAG_LIMIT - 1);
     if folded == 0 { 1 } else { folded }
+}
+
+/// What binds an [`AddressWord`](crate::AddressWord) to its address: FNV-1a (64 bit) over the 16 bytes, folded to 56 bits.
+#[inline(always)]
+#[must_use]
+pub fn address_check(addr: &[u8; 16]) -> u64 {
+    let hash = fnv_bytes(FNV_BASIS, addr);
+    (hash ^ hash >> 56) & 0x00ff_ffff_ffff_ffff
+}
+
+/// What binds a [`ClientAddresses`](crate::ClientAddresses) to its namespace: FNV-1a (64 bit) over the cookie (little endian)
+/// and the addresses.
+#[inline(always)]
+#[must_use]
+pub fn client_check(netns: u64, v4: &[u8; 16], v6: &[u8; 16]) -> u64 {
+    let mut hash = FNV_BASIS;
+    for byte in netns.to_le_bytes() {
+        hash = fnv(hash, byte);
+    }
+    fnv_bytes(fnv_bytes(hash, v4), v6)
+}
+
+const FNV_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
+
+#[inline(always)]
+fn fnv_bytes(mut hash: u64, bytes: &[u8; 16]) -> u64 {
+    let mut index = 0;
+    while index < 16 {
+        hash = fnv(hash, bytes[index]);
+        index += 1;
+    }
+    hash
 }
 
 #[inline(always)]

@@ -9,6 +9,11 @@ pub const IPPROTO_UDP: u8 = 17;
 /// IPPROTO_SCTP (IANA protocol number 132).
 pub const IPPROTO_SCTP: u8 = 132;
 
+/// [`FrontendKey::scope`] of clients that are this node's own: its pods and its processes.
+pub const SCOPE_NODE: u8 = 0;
+/// [`FrontendKey::scope`] of clients whose packets come from outside of the node.
+pub const SCOPE_OUTSIDE: u8 = 1;
+
 /// A 16-bit number in network byte order, as packets and socket addresses hold it.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
@@ -56,7 +61,7 @@ pub struct FrontendKey {
     pub port: Be16,
     /// IPPROTO_TCP, IPPROTO_UDP or IPPROTO_SCTP.
     pub protocol: u8,
-    /// 0; reserved for a lookup scope (client inside or outside of the cluster).
+    /// [`SCOPE_NODE`] or [`SCOPE_OUTSIDE`]: whose connection it is.
     pub scope: u8,
 }
 const _: () = assert!(size_of::<FrontendKey>() == 20);
@@ -168,40 +173,3 @@ pub struct ReplyKey {
     pub reserved: [u8; 6],
 }
 const _: () = assert!(size_of::<ReplyKey>() == 32);
-
-/// Index into the per-CPU array `COUNTERS` of u64: what the programs did, and why they refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-pub enum Reason {
-    /// A connect or a datagram was sent to a backend.
-    Translated = 0,
-    /// A frontend with an empty set: refused.
-    NoBackend = 1,
-    /// A recycled element, slot or backend was seen and looked up again.
-    Recycled = 2,
-    /// Every look of the bounded number met recycled entries: refused (never sent to a foreign backend).
-    GaveUp = 3,
-    /// A reply was given its VIP back.
-    ReplyTranslated = 4,
-    /// An origin could not be stored, in the socket or in `REPLIES`: the application will be shown the backend's address.
-    ReplyLost = 5,
-}
-
-impl Reason {
-    /// All of them, in index order.
-    pub const ALL: [Self; 6] =
-        [Self::Translated, Self::NoBackend, Self::Recycled, Self::GaveUp, Self::ReplyTranslated, Self::ReplyLost];
-
-    /// The name operators see.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Translated => "translated",
-            Self::NoBackend => "no_backend",
-            Self::Recycled => "recycled",
-            Self::GaveUp => "gave_up",
-            Self::ReplyTranslated => "reply_translated",
-            Self::ReplyLost => "reply_lost",
-        }
-    }
-}

@@ -7,13 +7,23 @@
 #![no_std]
 
 mod arithmetic;
+mod clients;
 mod keys;
 mod names;
+mod reasons;
 #[cfg(feature = "user")]
 mod user;
+mod words;
 
-pub use arithmetic::{frontend_tag, mapped, unmapped};
+pub use arithmetic::{address_check, client_check, frontend_tag, mapped, unmapped};
+pub use clients::{Affinity, AffinityKey, ClientAddresses, RangeData, RangeKey, RangeTag};
 pub use keys::{
-    Backend, Be16, Frontend, FrontendKey, IPPROTO_SCTP, IPPROTO_TCP, IPPROTO_UDP, Origin, Reason, ReplyKey, SetWord,
+    Backend, Be16, Frontend, FrontendKey, IPPROTO_SCTP, IPPROTO_TCP, IPPROTO_UDP, Origin, ReplyKey, SCOPE_NODE,
+    SCOPE_OUTSIDE, SetWord,
 };
-pub use names::{ABI_VERSION, DEFAULT_BACKENDS, DEFAULT_REPLIES, DEFAULT_SLOTS, map, program};
+pub use names::{
+    ABI_VERSION, DEFAULT_ADDRESSES, DEFAULT_AFFINITY, DEFAULT_BACKENDS, DEFAULT_CLIENTS, DEFAULT_RANGES,
+    DEFAULT_REPLIES, DEFAULT_SLOTS, map, program,
+};
+pub use reasons::Reason;
+pub use words::{AddressClass, AddressWord, ConfigWord, Options, OptionsWord};

@@ -1,7 +1,10 @@
 //! The impls that let aya read and write the map types. The only unsafe code of this crate.
 #![allow(unsafe_code)]
 
-use crate::{Backend, Frontend, FrontendKey, Origin, ReplyKey, SetWord};
+use crate::{
+    AddressWord, Affinity, AffinityKey, Backend, ClientAddresses, Frontend, FrontendKey, OptionsWord, Origin,
+    RangeData, RangeKey, ReplyKey, SetWord,
+};
 
 macro_rules! pod {
     ($($name:ty),*) => {$(
@@ -10,4 +13,18 @@ macro_rules! pod {
         unsafe impl aya::Pod for $name {}
     )*};
 }
-pod!(Backend, Frontend, FrontendKey, Origin, ReplyKey, SetWord);
+pod!(
+    AddressWord,
+    Affinity,
+    AffinityKey,
+    Backend,
+    ClientAddresses,
+    Frontend,
+    FrontendKey,
+    OptionsWord,
+    Origin,
+    RangeData,
+    RangeKey,
+    ReplyKey,
+    SetWord
+);

@@ -10,7 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use fairlead_ebpf_shared::{Backend, Frontend, FrontendKey, SetWord, frontend_tag, unmapped};
 
 use crate::ids::{Region, Regions, Slots};
-use crate::tables::{Dump, MapOp, Sizes};
+use crate::tables::{Dump, Entry, MapOp, Sizes};
 
 /// The maps' content as far as it decides anything.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,7 +60,7 @@ impl Retired {
     }
 
     /// What to write, once the grace period is over and before [`Actual::release`].
-    pub fn ops(&self) -> impl Iterator<Item = MapOp> + '_ {
+    pub fn ops<'a>(&'a self, _actual: &Actual) -> impl Iterator<Item = MapOp> + 'a {
         self.slots.iter().map(|&slot| MapOp::ClearSlot { slot })
     }
 }
@@ -128,9 +128,9 @@ impl Actual {
         Held::Slot { slot: value.slot, set }
     }
 
-    /// Every key that the maps hold.
-    pub fn keys(&self) -> impl Iterator<Item = &FrontendKey> {
-        self.held.keys()
+    /// Everything that the maps hold.
+    pub fn entries(&self) -> impl Iterator<Item = Entry> + '_ {
+        self.held.keys().copied().map(Entry::Frontend)
     }
 
     /// The slot of a frontend.

@@ -16,19 +16,19 @@ use crate::actual::{Actual, Held, HeldSet, word};
 use crate::desired::Desired;
 use crate::ids::Region;
 use crate::policy::address_bytes;
-use crate::tables::MapOp;
+use crate::tables::{Entry, MapOp};
 
 /// Operations and what could not be ordered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// In order. Each with the frontend it is for: when one fails, the later ones for the same frontend must not run.
-    pub ops: Vec<(FrontendKey, MapOp)>,
-    /// Frontends for which there is no room. They stay as they are.
-    pub failed: BTreeMap<FrontendKey, NoRoom>,
-    /// Frontends for which there may be room once what is retired has been released.
-    pub deferred: BTreeSet<FrontendKey>,
-    /// Frontends left alone because they are to be held.
-    pub held_over: BTreeSet<FrontendKey>,
+    /// In order. Each with the entry it is for: when one fails, the later ones for the same entry must not run.
+    pub ops: Vec<(Entry, MapOp)>,
+    /// Entries for which there is no room. They stay as they are.
+    pub failed: BTreeMap<Entry, NoRoom>,
+    /// Entries for which there may be room once what is retired has been released.
+    pub deferred: BTreeSet<Entry>,
+    /// Entries left alone because they are to be held.
+    pub held_over: BTreeSet<Entry>,
 }
 
 /// Why a frontend could not get its slot or its region.
@@ -61,33 +61,34 @@ impl fmt::Display for NoRoom {
     }
 }
 
-/// Orders what makes `keys` as desired, and notes in `actual` that it was done.
+/// Orders what makes `entries` as desired, and notes in `actual` that it was done.
 ///
-/// Of the frontends in `hold` none is deleted and no set becomes empty: a part of the facts is not known yet, and what is
+/// Of the entries in `hold` none is deleted and no set becomes empty: a part of the facts is not known yet, and what is
 /// missing may be in it. `in_flight`: slots or regions wait for a grace period to end.
 pub fn diff<'a>(
     actual: &mut Actual,
     desired: &Desired,
-    keys: impl IntoIterator<Item = &'a FrontendKey>,
-    hold: &BTreeSet<FrontendKey>,
+    entries: impl IntoIterator<Item = &'a Entry>,
+    hold: &BTreeSet<Entry>,
     in_flight: bool,
 ) -> Plan {
     let mut steps = Steps::default();
-    for key in keys {
+    for entry in entries {
+        let Entry::Frontend(key) = entry else { continue };
         let backends = desired.frontends.get(key).map(|frontend| &frontend.backends[..]);
         match backends {
-            Some([]) if hold.contains(key) && actual.has_backends(key) => {
-                steps.plan.held_over.insert(*key);
+            Some([]) if hold.contains(entry) && actual.has_backends(key) => {
+                steps.plan.held_over.insert(*entry);
             }
-            None if hold.contains(key) && actual.held.contains_key(key) => {
-                steps.plan.held_over.insert(*key);
+            None if hold.contains(entry) && actual.held.contains_key(key) => {
+                steps.plan.held_over.insert(*entry);
             }
             Some(backends) => {
                 if let Err(no_room) = put(actual, key, backends, &mut steps) {
                     if in_flight || actual.has_retired() {
-                        steps.plan.deferred.insert(*key);
+                        steps.plan.deferred.insert(*entry);
                     } else {
-                        steps.plan.failed.insert(*key, no_room);
+                        steps.plan.failed.insert(*entry, no_room);
                     }
                 }
             }
@@ -106,10 +107,10 @@ pub fn diff<'a>(
 #[derive(Default)]
 struct Steps {
     plan: Plan,
-    fill: Vec<(FrontendKey, MapOp)>,
-    switch: Vec<(FrontendKey, MapOp)>,
-    make: Vec<(FrontendKey, MapOp)>,
-    unmake: Vec<(FrontendKey, MapOp)>,
+    fill: Vec<(Entry, MapOp)>,
+    switch: Vec<(Entry, MapOp)>,
+    make: Vec<(Entry, MapOp)>,
+    unmake: Vec<(Entry, MapOp)>,
 }
 
 fn put(actual: &mut Actual, key: &FrontendKey, backends: &[SocketAddr], steps: &mut Steps) -> Result<(), NoRoom> {
@@ -139,11 +140,11 @@ fn put(actual: &mut Actual, key: &FrontendKey, backends: &[SocketAddr], steps: &
 
     if let Some(Region { base, .. }) = region {
         let backends = backends.iter().map(|addr| backend(*addr, tag)).collect();
-        steps.fill.push((*key, MapOp::PutBackends { base, backends }));
+        steps.fill.push((Entry::Frontend(*key), MapOp::PutBackends { base, backends }));
     }
-    steps.switch.push((*key, MapOp::SwitchSet { slot, word }));
+    steps.switch.push((Entry::Frontend(*key), MapOp::SwitchSet { slot, word }));
     if !known {
-        steps.make.push((*key, MapOp::PutFrontend { key: *key, value: Frontend { slot, tag } }));
+        steps.make.push((Entry::Frontend(*key), MapOp::PutFrontend { key: *key, value: Frontend { slot, tag } }));
     }
     let now = Held::Slot { slot, set: Some(HeldSet { region, backends: backends.to_vec() }) };
     if let Some(Held::Slot { set: Some(old), .. }) = actual.held.insert(*key, now) {
@@ -154,7 +155,7 @@ fn put(actual: &mut Actual, key: &FrontendKey, backends: &[SocketAddr], steps: &
 
 fn delete(actual: &mut Actual, key: &FrontendKey, steps: &mut Steps) {
     let Some(held) = actual.held.remove(key) else { return };
-    steps.unmake.push((*key, MapOp::DeleteFrontend { key: *key }));
+    steps.unmake.push((Entry::Frontend(*key), MapOp::DeleteFrontend { key: *key }));
     if let Held::Slot { slot, set } = held {
         actual.retired.slots.push(slot);
         actual.retired.regions.extend(set.and_then(|set| set.region));

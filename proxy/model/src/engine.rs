@@ -1,35 +1,34 @@
 //! The facts as they stand, and the desired tables kept up with them: an event recomputes the services it touches, no other.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use fairlead_ebpf_shared::FrontendKey;
 
 use crate::desired::{Desired, DesiredFrontend};
-use crate::facts::{ObjectName, ServiceFact, SliceFact};
+use crate::facts::{Change, NodeFact, ObjectName, ServiceFact, SliceFact};
 use crate::policy::{self, Notice, ServiceTable};
-
-/// Something that a source has seen.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// A service is new or different (or the same: that does nothing).
-    PutService(Arc<ServiceFact>),
-    /// A service is gone.
-    DeleteService(ObjectName),
-    /// A slice is new or different (or the same: that does nothing).
-    PutSlice(Arc<SliceFact>),
-    /// A slice is gone.
-    DeleteSlice(ObjectName),
-}
+use crate::settings::Settings;
+use crate::tables::Entry;
 
 /// Claims to one frontend, the winner first: the oldest service, of equally old ones the first by name. A service without
 /// a time counts as the youngest.
 type Claims = BTreeSet<(i64, ObjectName)>;
 
+/// What a recomputation has changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recomputed {
+    /// What may be desired otherwise than before.
+    pub touched: BTreeSet<Entry>,
+}
+
 /// Facts, desired tables, and what is to be recomputed.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Engine {
-    node: String,
+    settings: Settings,
+    nodes: BTreeMap<Arc<str>, Arc<NodeFact>>,
+    own_addresses: BTreeSet<IpAddr>,
     services: BTreeMap<ObjectName, Arc<ServiceFact>>,
     slices: BTreeMap<ObjectName, Arc<SliceFact>>,
     slices_of: BTreeMap<ObjectName, BTreeSet<ObjectName>>,
@@ -40,10 +39,21 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// An engine without facts, on the node `node`.
+    /// An engine without facts.
     #[must_use]
-    pub fn new(node: impl Into<String>) -> Self {
-        Self { node: node.into(), ..Self::default() }
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            nodes: BTreeMap::new(),
+            own_addresses: BTreeSet::new(),
+            services: BTreeMap::new(),
+            slices: BTreeMap::new(),
+            slices_of: BTreeMap::new(),
+            tables: BTreeMap::new(),
+            claims: BTreeMap::new(),
+            desired: Desired::default(),
+            dirty: BTreeSet::new(),
+        }
     }
 
     /// Takes in a change. `false`: it says nothing new, and nothing is to be recomputed.
@@ -66,7 +76,7 @@ impl Engine {
             }
             Change::PutSlice(fact) => {
                 let known = self.slices.insert(fact.name.clone(), fact.clone());
-                if known.as_ref().is_some_and(|known| *known == fact) {
+                if known.as_ref().is_some_and(|known| known.serves_as(&fact)) {
                     return false;
                 }
                 if let Some(known) = known {
@@ -84,11 +94,21 @@ impl Engine {
                 }
                 None => false,
             },
+            Change::PutNode(fact) => {
+                let known = self.nodes.insert(fact.name.clone(), fact.clone());
+                known.is_none_or(|known| known != fact)
+            }
+            Change::DeleteNode(name) => self.nodes.remove(&name).is_some(),
+            Change::OwnAddresses(addresses) => {
+                let news = self.own_addresses != addresses;
+                self.own_addresses = addresses;
+                news
+            }
         }
     }
 
     /// Recomputes what changed. The frontends whose desired backends or owner may be other than before.
-    pub fn recompute(&mut self) -> BTreeSet<FrontendKey> {
+    pub fn recompute(&mut self) -> Recomputed {
         let mut touched = BTreeSet::new();
         for name in std::mem::take(&mut self.dirty) {
             let table = self.services.get(&name).map(|fact| (fact.created.unwrap_or(i64::MAX), self.expand(fact)));
@@ -111,7 +131,7 @@ impl Engine {
         for key in &touched {
             self.settle(key);
         }
-        touched
+        Recomputed { touched: touched.into_iter().map(Entry::Frontend).collect() }
     }
 
     /// The desired tables as of the last [`Engine::recompute`].
@@ -146,7 +166,7 @@ impl Engine {
 
     fn expand(&self, fact: &ServiceFact) -> ServiceTable {
         let slices = self.slices_of.get(&fact.name).into_iter().flatten().filter_map(|name| self.slices.get(name));
-        policy::expand(fact, slices.map(|slice| &**slice), &self.node)
+        policy::expand(fact, slices.map(|slice| &**slice), &self.settings.node)
     }
 
     fn unlink(&mut self, slice: &SliceFact) {

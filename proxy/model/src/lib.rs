@@ -12,15 +12,20 @@ mod ids;
 mod policy;
 mod render;
 mod resolve;
+mod settings;
 mod tables;
 
 pub use actual::{Actual, Fill, Retired, ip_addr, socket_addr};
 pub use desired::{Desired, DesiredFrontend};
 pub use diff::{NoRoom, Plan, diff};
-pub use engine::{Change, Engine};
-pub use facts::{Endpoint, Family, ObjectName, Protocol, ServiceFact, ServicePort, SliceFact, TrafficPolicy};
+pub use engine::{Engine, Recomputed};
+pub use facts::{
+    Change, Endpoint, Family, Hints, NodeFact, ObjectName, Protocol, ServiceFact, ServicePort, SliceFact, SlicePort,
+    TrafficPolicy,
+};
 pub use ids::{Region, Regions, Slots};
 pub use policy::{Notice, PortTable, ServiceTable, address_bytes, expand, frontend_key};
-pub use render::{frontend_name, protocol_name, render_desired, render_dump, render_outcomes};
+pub use render::{entry_name, frontend_name, protocol_name, render_desired, render_dump, render_outcomes};
 pub use resolve::{Break, Outcome, Tables};
-pub use tables::{Dump, DumpedSet, MapOp, Sizes};
+pub use settings::{DetectLocal, Scopes, Settings};
+pub use tables::{Dump, DumpedSet, Entry, MapOp, Sizes};

@@ -6,8 +6,9 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
-use fairlead_ebpf_shared::{Be16, FrontendKey, SetWord, mapped};
+use fairlead_ebpf_shared::{Be16, FrontendKey, SCOPE_NODE, SetWord, mapped};
 
 use crate::facts::{Endpoint, Family, ObjectName, Protocol, ServiceFact, SliceFact, TrafficPolicy};
 
@@ -24,7 +25,7 @@ pub struct ServiceTable {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortTable {
     /// The service port's name; may be empty.
-    pub port: String,
+    pub port: Arc<str>,
     /// Ascending, each once. Empty: refuse.
     pub backends: Vec<SocketAddr>,
 }
@@ -69,7 +70,7 @@ pub enum Notice {
 /// The key of a frontend.
 #[must_use]
 pub fn frontend_key(addr: IpAddr, port: u16, protocol: Protocol) -> FrontendKey {
-    FrontendKey { addr: address_bytes(addr), port: Be16::new(port), protocol: protocol.number(), scope: 0 }
+    FrontendKey { addr: address_bytes(addr), port: Be16::new(port), protocol: protocol.number(), scope: SCOPE_NODE }
 }
 
 /// An address as the maps hold it: IPv4 mapped into IPv6.
@@ -128,7 +129,7 @@ fn merge<'a>(
 ) -> BTreeMap<SocketAddr, &'a Endpoint> {
     let mut merged: BTreeMap<SocketAddr, &'a Endpoint> = BTreeMap::new();
     for slice in slices.filter(|slice| slice.family == family) {
-        for port in slice.ports.iter().filter(|port| port.name == port_name && port.protocol == protocol) {
+        for port in slice.ports.iter().filter(|port| *port.name == *port_name && port.protocol == protocol) {
             for endpoint in &slice.endpoints {
                 let rank = |endpoint: &Endpoint| (endpoint.terminating, !endpoint.ready, !endpoint.serving);
                 merged

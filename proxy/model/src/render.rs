@@ -8,13 +8,22 @@ use fairlead_ebpf_shared::{FrontendKey, IPPROTO_SCTP, IPPROTO_TCP, IPPROTO_UDP};
 use crate::actual::ip_addr;
 use crate::desired::Desired;
 use crate::resolve::Outcome;
-use crate::tables::Dump;
+use crate::tables::{Dump, Entry};
 
 /// `address:port/PROTOCOL` (`[address]:port/PROTOCOL` for IPv6).
 #[must_use]
 pub fn frontend_name(key: &FrontendKey) -> String {
     let addr = std::net::SocketAddr::new(ip_addr(key.addr), key.port.get());
     format!("{addr}/{}", protocol_name(key.protocol))
+}
+
+/// [`frontend_name`], or the address whose class it is.
+#[must_use]
+pub fn entry_name(entry: &Entry) -> String {
+    match entry {
+        Entry::Frontend(key) => frontend_name(key),
+        Entry::Address(addr) => addr.to_string(),
+    }
 }
 
 /// The protocol's name in capitals, or its number.

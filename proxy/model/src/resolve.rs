@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 
-use fairlead_ebpf_shared::{Backend, Frontend, FrontendKey, SetWord, frontend_tag};
+use fairlead_ebpf_shared::{
+    AddressWord, Backend, Frontend, FrontendKey, OptionsWord, RangeKey, RangeTag, SetWord, frontend_tag,
+};
 
 use crate::actual::socket_addr;
 use crate::tables::{Dump, DumpedSet, MapOp, Sizes};
@@ -81,6 +83,12 @@ pub struct Tables {
     pub words: Vec<SetWord>,
     /// `BACKENDS`.
     pub backends: Vec<Backend>,
+    /// `OPTIONS`.
+    pub options: Vec<OptionsWord>,
+    /// `ADDRESSES`.
+    pub addresses: BTreeMap<[u8; 16], AddressWord>,
+    /// `RANGES`.
+    pub ranges: BTreeMap<RangeKey, RangeTag>,
 }
 
 impl Tables {
@@ -91,6 +99,9 @@ impl Tables {
             frontends: BTreeMap::new(),
             words: vec![SetWord::default(); sizes.slots as usize],
             backends: vec![Backend::default(); sizes.backends as usize],
+            options: vec![OptionsWord::default(); sizes.slots as usize],
+            addresses: BTreeMap::new(),
+            ranges: BTreeMap::new(),
         }
     }
 
@@ -110,7 +121,23 @@ impl Tables {
             MapOp::DeleteFrontend { key } => {
                 self.frontends.remove(key);
             }
-            MapOp::ClearSlot { slot } => self.store(*slot, SetWord::default()),
+            MapOp::PutRange { key, tag } => {
+                self.ranges.insert(*key, *tag);
+            }
+            MapOp::DeleteRange { key } => {
+                self.ranges.remove(key);
+            }
+            MapOp::SetOptions { slot, word } => self.store_options(*slot, *word),
+            MapOp::PutAddress { addr, value } => {
+                self.addresses.insert(*addr, *value);
+            }
+            MapOp::DeleteAddress { addr } => {
+                self.addresses.remove(addr);
+            }
+            MapOp::ClearSlot { slot } => {
+                self.store(*slot, SetWord::default());
+                self.store_options(*slot, OptionsWord::default());
+            }
         }
     }
 
@@ -122,11 +149,24 @@ impl Tables {
             let wanted = self.backends.iter().skip(word.base() as usize).take(word.count() as usize);
             (slot, DumpedSet { word, backends: wanted.copied().collect() })
         });
-        Dump { frontends: self.frontends.clone(), sets: sets.collect() }
+        let options = self.options.iter().zip(0_u32..).filter(|(word, _)| **word != OptionsWord::default());
+        Dump {
+            frontends: self.frontends.clone(),
+            sets: sets.collect(),
+            options: options.map(|(&word, slot)| (slot, word)).collect(),
+            addresses: self.addresses.clone(),
+            ranges: self.ranges.clone(),
+        }
     }
 
     fn store(&mut self, slot: u32, word: SetWord) {
         if let Some(entry) = self.words.get_mut(slot as usize) {
+            *entry = word;
+        }
+    }
+
+    fn store_options(&mut self, slot: u32, word: OptionsWord) {
+        if let Some(entry) = self.options.get_mut(slot as usize) {
             *entry = word;
         }
     }
