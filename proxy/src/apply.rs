@@ -7,8 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use fairlead_ebpf_shared::FrontendKey;
-use fairlead_proxy_model::{Actual, Desired, MapOp, NoRoom, Retired, diff};
+use fairlead_proxy_model::{Actual, Desired, Entry, MapOp, NoRoom, Retired, diff};
 use serde::{Deserialize, Serialize};
 
 use crate::maps::{GracePeriod, Maps};
@@ -66,12 +65,12 @@ pub struct Applier<M> {
     phase: Phase,
     /// What the grace period that runs now is for.
     in_flight: Option<Waiting>,
-    dirty: BTreeSet<FrontendKey>,
-    waiting: BTreeSet<FrontendKey>,
-    no_room: BTreeMap<FrontendKey, NoRoom>,
-    held_over: BTreeSet<FrontendKey>,
+    dirty: BTreeSet<Entry>,
+    waiting: BTreeSet<Entry>,
+    no_room: BTreeMap<Entry, NoRoom>,
+    held_over: BTreeSet<Entry>,
     /// Not to be taken away; see [`Applier::hold`].
-    hold: BTreeSet<FrontendKey>,
+    hold: BTreeSet<Entry>,
     back_off: Duration,
     last_error: Option<String>,
     tally: Tally,
@@ -101,18 +100,18 @@ impl<M: Maps> Applier<M> {
     }
 
     /// These frontends may be other than desired.
-    pub fn mark(&mut self, keys: impl IntoIterator<Item = FrontendKey>) {
+    pub fn mark(&mut self, keys: impl IntoIterator<Item = Entry>) {
         self.dirty.extend(keys);
     }
 
     /// Every frontend may be other than desired.
     pub fn mark_all(&mut self, desired: &Desired) {
-        self.dirty = desired.frontends.keys().chain(self.actual.keys()).copied().collect();
+        self.dirty = desired.entries().chain(self.actual.entries()).collect();
     }
 
     /// From now on nothing of what the maps hold is taken away, until it has been desired or [`Applier::let_go`] is called.
     pub fn hold(&mut self) {
-        self.hold = self.actual.keys().copied().collect();
+        self.hold = self.actual.entries().collect();
     }
 
     /// Ends [`Applier::hold`].
@@ -178,7 +177,7 @@ impl<M: Maps> Applier<M> {
                 Next::default()
             }
             (Ok(()), Waiting::Release(retired)) => {
-                for op in retired.ops() {
+                for op in retired.ops(&self.actual) {
                     self.tally.operations += 1;
                     if let Err(error) = write(&mut self.maps, &op) {
                         self.tally.failed += 1;
@@ -202,12 +201,12 @@ impl<M: Maps> Applier<M> {
     }
 
     /// Frontends for which there is no room.
-    pub fn no_room(&self) -> &BTreeMap<FrontendKey, NoRoom> {
+    pub fn no_room(&self) -> &BTreeMap<Entry, NoRoom> {
         &self.no_room
     }
 
     /// Frontends that are kept although nothing desires them; see [`Applier::hold`].
-    pub fn held_over(&self) -> &BTreeSet<FrontendKey> {
+    pub fn held_over(&self) -> &BTreeSet<Entry> {
         &self.held_over
     }
 
@@ -225,7 +224,7 @@ impl<M: Maps> Applier<M> {
         let dirty = std::mem::take(&mut self.dirty);
         for key in &dirty {
             // Whoever states its backends now may also take it away later.
-            if desired.frontends.get(key).is_some_and(|frontend| !frontend.backends.is_empty()) {
+            if desired.leads_somewhere(key) {
                 self.hold.remove(key);
             }
         }
@@ -247,8 +246,8 @@ impl<M: Maps> Applier<M> {
     }
 
     /// Writes in order. A frontend whose write failed gets no further write; the others go on.
-    fn run(&mut self, ops: Vec<(FrontendKey, MapOp)>) -> Option<String> {
-        let mut failed: BTreeMap<FrontendKey, String> = BTreeMap::new();
+    fn run(&mut self, ops: Vec<(Entry, MapOp)>) -> Option<String> {
+        let mut failed: BTreeMap<Entry, String> = BTreeMap::new();
         for (key, op) in ops {
             if failed.contains_key(&key) {
                 continue;
@@ -285,6 +284,11 @@ fn write<M: Maps>(maps: &mut M, op: &MapOp) -> Result<()> {
         MapOp::SwitchSet { slot, word } => maps.switch_set(*slot, *word),
         MapOp::PutFrontend { key, value } => maps.put_frontend(key, value),
         MapOp::DeleteFrontend { key } => maps.delete_frontend(key),
+        MapOp::PutRange { key, tag } => maps.put_range(key, *tag),
+        MapOp::DeleteRange { key } => maps.delete_range(key),
+        MapOp::SetOptions { slot, word } => maps.set_options(*slot, *word),
+        MapOp::PutAddress { addr, value } => maps.put_address(addr, *value),
+        MapOp::DeleteAddress { addr } => maps.delete_address(addr),
         MapOp::ClearSlot { slot } => maps.clear_slot(*slot),
     }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use fairlead_ebpf_shared::{DEFAULT_ADDRESSES, DEFAULT_RANGES};
 use fairlead_proxy_model::Sizes;
 
 use crate::cli::{Roots, Run};
@@ -45,7 +46,12 @@ impl Config {
             source,
             roots: run.roots,
             node,
-            sizes: Sizes { slots: run.max_frontends, backends: run.max_backends },
+            sizes: Sizes {
+                slots: run.max_frontends,
+                backends: run.max_backends,
+                addresses: DEFAULT_ADDRESSES,
+                ranges: DEFAULT_RANGES,
+            },
             verify_every: Duration::from_secs(run.verify_seconds),
         })
     }

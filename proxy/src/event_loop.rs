@@ -8,7 +8,7 @@ use std::future::pending;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, anyhow};
-use fairlead_proxy_model::{Change, Engine, Notice, frontend_name};
+use fairlead_proxy_model::{Change, Engine, Entry, Notice, Settings, entry_name, frontend_name};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until};
@@ -66,13 +66,13 @@ impl<M: Maps> Daemon<M> {
     pub fn new(config: &Config, maps: M, state_dir: StateDir) -> Result<Self> {
         let source = Directory::open(&config.source)?;
         let applier = Applier::restore(maps)?;
-        let restored = applier.actual().keys().count();
+        let restored = applier.actual().entries().count();
         tracing::info!(frontends = restored, "took over the maps as they are");
         let mut verify = interval_at(Instant::now() + config.verify_every, config.verify_every);
         verify.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Ok(Self {
             source,
-            engine: Engine::new(config.node.clone()),
+            engine: Engine::new(Settings::new(config.node.clone())),
             applier,
             state_dir,
             status: Status {
@@ -200,9 +200,9 @@ impl<M: Maps> Daemon<M> {
         if !self.source.is_partial() {
             self.applier.let_go();
         }
-        let touched = self.engine.recompute();
+        let touched = self.engine.recompute().touched;
         if !touched.is_empty() {
-            tracing::debug!(frontends = touched.len(), "recomputed");
+            tracing::debug!(entries = touched.len(), "recomputed");
         }
         self.applier.mark(touched);
     }
@@ -264,7 +264,7 @@ impl<M: Maps> Daemon<M> {
             files: self.source.file_count(),
             services,
             slices,
-            held_over: self.applier.held_over().iter().map(frontend_name).collect(),
+            held_over: self.applier.held_over().iter().map(entry_name).collect(),
             tally: self.applier.tally().clone(),
             last_error: self.applier.last_error().map(str::to_owned),
             problems: self.problems.iter().cloned().collect(),
@@ -287,7 +287,7 @@ impl<M: Maps> Daemon<M> {
         let frontends = self.engine.desired().frontends.iter();
         frontends
             .map(|(key, frontend)| {
-                (frontend_name(key), Owner { service: frontend.service.to_string(), port: frontend.port.clone() })
+                (frontend_name(key), Owner { service: frontend.service.to_string(), port: frontend.port.to_string() })
             })
             .collect()
     }
@@ -300,7 +300,8 @@ impl<M: Maps> Daemon<M> {
             at(self.source.slice_place(&slice.name), Severity::Notice, text)
         }));
         let desired = &self.engine.desired().frontends;
-        problems.extend(self.applier.no_room().iter().filter_map(|(key, no_room)| {
+        problems.extend(self.applier.no_room().iter().filter_map(|(entry, no_room)| {
+            let Entry::Frontend(key) = entry else { return None };
             let service = &desired.get(key)?.service;
             let text = format!(
                 "Service {service}: {} is not brought up to date: {no_room}; run with larger maps after `cleanup`",

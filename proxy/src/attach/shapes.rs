@@ -2,7 +2,9 @@
 //! another size would be read and written beyond its elements.
 
 use anyhow::{Result, bail};
-use fairlead_ebpf_shared::{Backend, DEFAULT_REPLIES, Frontend, FrontendKey, Origin, Reason, ReplyKey, SetWord, map};
+use fairlead_ebpf_shared::{
+    AddressWord, Affinity, AffinityKey, Backend, ClientAddresses, ConfigWord, DEFAULT_AFFINITY, DEFAULT_CLIENTS, DEFAULT_REPLIES, Frontend, FrontendKey, OptionsWord, Origin, RangeKey, RangeTag, Reason, ReplyKey, SetWord, map,
+};
 use fairlead_kernel::bpf::{Map, MapInfo};
 use fairlead_proxy_model::Sizes;
 
@@ -13,6 +15,7 @@ const HASH: u32 = 1;
 const ARRAY: u32 = 2;
 const PERCPU_ARRAY: u32 = 6;
 const LRU_HASH: u32 = 9;
+const LPM_TRIE: u32 = 11;
 const SK_STORAGE: u32 = 24;
 
 /// BPF_F_NO_PREALLOC, BPF_F_MMAPABLE.
@@ -34,7 +37,7 @@ pub struct Shape {
 
 /// All maps.
 pub fn expected(sizes: Sizes) -> [Shape; map::ALL.len()] {
-    let Sizes { slots, backends } = sizes;
+    let Sizes { slots, backends, addresses, ranges } = sizes;
     let (frontends, per_backend) = (Some("--max-frontends"), Some("--max-backends"));
     [
         shape::<FrontendKey, Frontend>(map::FRONTENDS, HASH, slots, 0, frontends),
@@ -44,6 +47,12 @@ pub fn expected(sizes: Sizes) -> [Shape; map::ALL.len()] {
         shape::<ReplyKey, Origin>(map::REPLIES, LRU_HASH, DEFAULT_REPLIES, 0, None),
         shape::<u32, u64>(map::COUNTERS, PERCPU_ARRAY, Reason::ALL.len() as u32, 0, None),
         shape::<u32, u64>(map::SLOT_COUNTERS, PERCPU_ARRAY, slots, 0, frontends),
+        shape::<u32, OptionsWord>(map::OPTIONS, ARRAY, slots, MMAPABLE, frontends),
+        shape::<[u8; 16], AddressWord>(map::ADDRESSES, HASH, addresses, 0, None),
+        shape::<AffinityKey, Affinity>(map::AFFINITY, LRU_HASH, DEFAULT_AFFINITY, 0, None),
+        shape::<RangeKey, RangeTag>(map::RANGES, LPM_TRIE, ranges, NO_PREALLOC, None),
+        shape::<u64, ClientAddresses>(map::CLIENTS, HASH, DEFAULT_CLIENTS, 0, None),
+        shape::<u32, u64>(map::CONFIG, ARRAY, ConfigWord::ALL.len() as u32, MMAPABLE, None),
     ]
 }
 
@@ -67,9 +76,9 @@ fn shape<Key, Value>(
 
 /// The numbers that the set words and the kernel can hold.
 pub fn check_sizes(sizes: Sizes) -> Result<()> {
-    let Sizes { slots, backends } = sizes;
-    if slots == 0 || slots > SetWord::BASE_LIMIT {
-        bail!("--max-frontends {slots}: must be 1 to {}", SetWord::BASE_LIMIT);
+    let Sizes { slots, backends, .. } = sizes;
+    if slots == 0 || slots > OptionsWord::GROUP_LIMIT {
+        bail!("--max-frontends {slots}: must be 1 to {}", OptionsWord::GROUP_LIMIT);
     }
     if backends == 0 || backends > SetWord::BASE_LIMIT {
         bail!("--max-backends {backends}: must be 1 to {}", SetWord::BASE_LIMIT);
@@ -92,7 +101,7 @@ pub fn check_pinned(pins: &Pins, sizes: Sizes) -> Result<()> {
 /// Opens a pinned map after comparing all but its number of entries, which is the map's own.
 pub fn open(pins: &Pins, name: &str) -> Result<Map> {
     let map = Map::from_pin(&pins.map(name))?;
-    let of_any_size = Sizes { slots: 1, backends: 1 };
+    let of_any_size = Sizes { slots: 1, backends: 1, addresses: 1, ranges: 1 };
     if let Some(shape) = expected(of_any_size).into_iter().find(|shape| shape.name == name) {
         Shape { max_entries: map.info().max_entries, ..shape }.check(map.info(), pins)?;
     }

@@ -4,7 +4,9 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use anyhow::{Result, bail};
-use fairlead_ebpf_shared::{Backend, Frontend, FrontendKey, Reason, SetWord};
+use fairlead_ebpf_shared::{
+    AddressWord, Backend, Frontend, FrontendKey, OptionsWord, RangeKey, RangeTag, Reason, SetWord,
+};
 use fairlead_proxy_model::{Dump, MapOp, Sizes, Tables};
 
 use super::{GracePeriod, Maps};
@@ -60,6 +62,26 @@ impl Maps for FakeMaps {
 
     fn delete_frontend(&mut self, key: &FrontendKey) -> Result<()> {
         self.call(MapOp::DeleteFrontend { key: *key })
+    }
+
+    fn put_range(&mut self, key: &RangeKey, tag: RangeTag) -> Result<()> {
+        self.call(MapOp::PutRange { key: *key, tag })
+    }
+
+    fn delete_range(&mut self, key: &RangeKey) -> Result<()> {
+        self.call(MapOp::DeleteRange { key: *key })
+    }
+
+    fn set_options(&mut self, slot: u32, word: OptionsWord) -> Result<()> {
+        self.call(MapOp::SetOptions { slot, word })
+    }
+
+    fn put_address(&mut self, addr: &[u8; 16], value: AddressWord) -> Result<()> {
+        self.call(MapOp::PutAddress { addr: *addr, value })
+    }
+
+    fn delete_address(&mut self, addr: &[u8; 16]) -> Result<()> {
+        self.call(MapOp::DeleteAddress { addr: *addr })
     }
 
     fn dump(&self) -> Result<Dump> {

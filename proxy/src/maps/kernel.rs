@@ -3,7 +3,9 @@
 use std::net::{Ipv6Addr, SocketAddr};
 
 use anyhow::{Context, Result, anyhow};
-use fairlead_ebpf_shared::{Backend, Frontend, FrontendKey, Reason, SetWord, map};
+use fairlead_ebpf_shared::{
+    AddressWord, Backend, Frontend, FrontendKey, OptionsWord, RangeKey, RangeTag, Reason, SetWord, map,
+};
 use fairlead_kernel::bpf::{self, Map, MappedArray};
 use fairlead_proxy_model::{Dump, DumpedSet, Sizes};
 use zerocopy::{FromBytes, IntoBytes};
@@ -19,6 +21,9 @@ pub struct KernelMaps {
     backends: Map,
     counters: Map,
     slot_counters: Map,
+    options: MappedArray,
+    addresses: Map,
+    ranges: Map,
     /// Held by who writes.
     _lock: Option<Lock>,
 }
@@ -32,6 +37,9 @@ impl KernelMaps {
             backends: open_map(pins, map::BACKENDS)?,
             counters: open_map(pins, map::COUNTERS)?,
             slot_counters: open_map(pins, map::SLOT_COUNTERS)?,
+            options: MappedArray::open(&open_map(pins, map::OPTIONS)?)?,
+            addresses: open_map(pins, map::ADDRESSES)?,
+            ranges: open_map(pins, map::RANGES)?,
             _lock: lock,
         })
     }
@@ -56,7 +64,12 @@ impl KernelMaps {
 
 impl Maps for KernelMaps {
     fn sizes(&self) -> Sizes {
-        Sizes { slots: self.sets.len() as u32, backends: self.backends.info().max_entries }
+        Sizes {
+            slots: self.sets.len() as u32,
+            backends: self.backends.info().max_entries,
+            addresses: self.addresses.info().max_entries,
+            ranges: self.ranges.info().max_entries,
+        }
     }
 
     fn put_backends(&mut self, base: u32, backends: &[Backend]) -> Result<()> {
@@ -73,6 +86,7 @@ impl Maps for KernelMaps {
 
     fn clear_slot(&mut self, slot: u32) -> Result<()> {
         self.store(slot, SetWord(0))?;
+        self.set_options(slot, OptionsWord(0))?;
         let zeros = vec![0; self.slot_counters.value_bytes()];
         self.slot_counters.update(slot.as_bytes(), &zeros).with_context(|| format!("clear the counter of slot {slot}"))
     }
@@ -87,6 +101,31 @@ impl Maps for KernelMaps {
         self.frontends.delete(key.as_bytes()).map(drop).with_context(|| format!("delete frontend {}", shown(key)))
     }
 
+    fn put_range(&mut self, key: &RangeKey, tag: RangeTag) -> Result<()> {
+        self.ranges.update(key.as_bytes(), tag.as_bytes()).with_context(|| format!("write source range {key:?}"))
+    }
+
+    fn delete_range(&mut self, key: &RangeKey) -> Result<()> {
+        self.ranges.delete(key.as_bytes()).map(drop).with_context(|| format!("delete source range {key:?}"))
+    }
+
+    fn set_options(&mut self, slot: u32, word: OptionsWord) -> Result<()> {
+        if self.options.store(slot, word.0) {
+            return Ok(());
+        }
+        Err(anyhow!("write slot {slot} of map {}: it has {} entries", map::OPTIONS, self.options.len()))
+    }
+
+    fn put_address(&mut self, addr: &[u8; 16], value: AddressWord) -> Result<()> {
+        let shown = Ipv6Addr::from(*addr).to_canonical();
+        self.addresses.update(addr, value.as_bytes()).with_context(|| format!("write the class of address {shown}"))
+    }
+
+    fn delete_address(&mut self, addr: &[u8; 16]) -> Result<()> {
+        let shown = Ipv6Addr::from(*addr).to_canonical();
+        self.addresses.delete(addr).map(drop).with_context(|| format!("delete the class of address {shown}"))
+    }
+
     fn dump(&self) -> Result<Dump> {
         let mut dump = Dump::default();
         self.frontends.each(|key, value| {
@@ -94,10 +133,26 @@ impl Maps for KernelMaps {
                 dump.frontends.insert(key, value);
             }
         })?;
+        self.addresses.each(|key, value| {
+            if let (Ok(addr), Ok(word)) = (<[u8; 16]>::read_from_bytes(key), AddressWord::read_from_bytes(value)) {
+                dump.addresses.insert(addr, word);
+            }
+        })?;
+        self.ranges.each(|key, value| {
+            if let (Ok(key), Ok(tag)) = (RangeKey::read_from_bytes(key), RangeTag::read_from_bytes(value)) {
+                dump.ranges.insert(key, tag);
+            }
+        })?;
         for slot in 0..self.sets.len() as u32 {
             match self.sets.load(slot).map(SetWord) {
                 Some(word) if word != SetWord(0) => {
                     dump.sets.insert(slot, self.set(word)?);
+                }
+                _ => {}
+            }
+            match self.options.load(slot).map(OptionsWord) {
+                Some(word) if word != OptionsWord(0) => {
+                    dump.options.insert(slot, word);
                 }
                 _ => {}
             }

@@ -9,7 +9,9 @@ pub mod fake;
 pub mod kernel;
 
 use anyhow::Result;
-use fairlead_ebpf_shared::{Backend, Frontend, FrontendKey, Reason, SetWord};
+use fairlead_ebpf_shared::{
+    AddressWord, Backend, Frontend, FrontendKey, OptionsWord, RangeKey, RangeTag, Reason, SetWord,
+};
 use fairlead_proxy_model::{Dump, Sizes};
 
 /// Waits until no program runs that started before the wait; to be run on a thread that may block (milliseconds).
@@ -27,7 +29,7 @@ pub trait Maps {
     /// One atomic 64-bit store of `word` to `SETS[slot]`; every earlier write is visible to whoever sees it.
     fn switch_set(&mut self, slot: u32, word: SetWord) -> Result<()>;
 
-    /// Zeroes `SETS[slot]` (atomic store) and `SLOT_COUNTERS[slot]` on all CPUs.
+    /// Zeroes `SETS[slot]` and `OPTIONS[slot]` (atomic stores) and `SLOT_COUNTERS[slot]` on all CPUs.
     fn clear_slot(&mut self, slot: u32) -> Result<()>;
 
     /// Inserts or overwrites a key of `FRONTENDS`.
@@ -35,6 +37,21 @@ pub trait Maps {
 
     /// Deletes a key of `FRONTENDS`; a key that is not there is a success.
     fn delete_frontend(&mut self, key: &FrontendKey) -> Result<()>;
+
+    /// Inserts or overwrites an entry of `RANGES`.
+    fn put_range(&mut self, key: &RangeKey, tag: RangeTag) -> Result<()>;
+
+    /// Deletes an entry of `RANGES`; one that is not there is a success.
+    fn delete_range(&mut self, key: &RangeKey) -> Result<()>;
+
+    /// One atomic 64-bit store of `word` to `OPTIONS[slot]`.
+    fn set_options(&mut self, slot: u32, word: OptionsWord) -> Result<()>;
+
+    /// Inserts or replaces an element of `ADDRESSES`.
+    fn put_address(&mut self, addr: &[u8; 16], value: AddressWord) -> Result<()>;
+
+    /// Deletes an element of `ADDRESSES`; one that is not there is a success.
+    fn delete_address(&mut self, addr: &[u8; 16]) -> Result<()>;
 
     /// Reads everything that is in use, in batches: all of `FRONTENDS`, the words that are not zero, and of `BACKENDS` only
     /// what these words refer to.
