@@ -12,7 +12,7 @@ use fairlead_kernel::nft::{Family, Nftables, Rule, Table, Transaction, Verdict};
 use fairlead_kernel::{Cause, Error};
 use fairlead_protocol::Request;
 
-use super::{delete_rules, remove as look_and_do};
+use super::{Hindered, delete_rules, remove as look_and_do};
 use crate::leases;
 
 const FILTER4: Table = Table::new(Family::Ip, "filter");
@@ -35,7 +35,7 @@ pub fn remove(nft: &mut Nftables, request: &Request, addresses: &[IpAddr]) -> Re
     };
     for (there, table) in [(v4, FILTER4), (v6, FILTER6)] {
         if there {
-            look_and_do(nft, table, |nft, busy| plan(nft, table, busy, mine))?;
+            look_and_do(nft, table, |nft, hindered| plan(nft, table, hindered, mine))?;
         }
     }
     Ok(())
@@ -49,8 +49,14 @@ fn is_leased(leases: &Path, address: IpAddr, container_id: &str) -> bool {
     lease.is_some_and(|text| leases::parse(address, &text).container_id == container_id)
 }
 
-/// `busy`: somebody else leads to the chains of isolation, which stay then.
-fn plan(nft: &mut Nftables, table: Table, busy: bool, mine: impl Fn(IpAddr) -> bool) -> Result<Transaction, Cause> {
+/// The chains of isolation stay where somebody else leads to them, and where others do not stop committing: somebody who needs
+/// them may be among those.
+fn plan(
+    nft: &mut Nftables,
+    table: Table,
+    hindered: Hindered,
+    mine: impl Fn(IpAddr) -> bool,
+) -> Result<Transaction, Cause> {
     let generation = nft.generation()?;
     let rules = nft.rules(table, Some(CHAIN))?;
     let of_addresses = rules.iter().filter_map(|rule| Some((rule, address_of(rule)?)));
@@ -59,7 +65,7 @@ fn plan(nft: &mut Nftables, table: Table, busy: bool, mine: impl Fn(IpAddr) -> b
         return Ok(Transaction::default());
     }
     let mut transaction = delete_rules(table, gone.into_iter().map(|(rule, _)| rule));
-    if others.is_empty() && !busy {
+    if others.is_empty() && !hindered.busy && !hindered.overtaken {
         let forward = nft.rules(table, Some("FORWARD"))?;
         let leading = forward.iter().filter(|rule| rule.leads_to() == Some(ISOLATION[0]));
         transaction =

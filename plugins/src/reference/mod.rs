@@ -25,6 +25,9 @@ const NAT6: Table = Table::new(Family::Ip6, "nat");
 
 /// Others may commit between a look and a deed; each time we look again.
 const ATTEMPTS: u32 = 100;
+/// How many of these rounds may insist on a generation of the ruleset, which any commit of anybody ends: a node whose services
+/// are written a thousand times a second has none that lasts.
+const ROUNDS: u32 = 20;
 /// iptables takes no longer name of a chain.
 const CHAIN_LENGTH: usize = 28;
 
@@ -72,9 +75,9 @@ fn remove_chain(
     parents: &[&str],
     unwanted: impl Fn(&Rule) -> bool,
 ) -> Result<(), Error> {
-    remove(nft, table, |nft, hard| {
+    remove(nft, table, |nft, hindered| {
         let mut leading = Vec::new();
-        if hard {
+        if hindered.busy {
             leading = nft.rules(table, None)?;
         } else {
             for parent in parents {
@@ -103,37 +106,55 @@ fn remove_rules(
     chains: &[&str],
     unwanted: impl Fn(&Rule) -> bool,
 ) -> Result<(), Error> {
-    remove(nft, table, |nft, _| {
+    remove(nft, table, |nft, hindered| {
         let generation = nft.generation()?;
         let rules = nft.rules(table, None)?;
         let (gone, others): (Vec<_>, Vec<_>) =
             rules.iter().filter(|rule| chains.contains(&rule.chain.as_str())).partition(|rule| unwanted(rule));
         Ok(match (gone.is_empty(), others.is_empty()) {
             (true, _) => Transaction::default(),
-            (false, true) => Transaction::default().at(generation).delete_table(table),
-            (false, false) => delete_rules(table, gone),
+            (false, true) if !hindered.overtaken => Transaction::default().at(generation).delete_table(table),
+            (false, true) if !hindered.busy => delete_deserted(nft, table, chains, &rules)?,
+            (false, _) => delete_rules(table, gone),
         })
     })
 }
 
-/// Looks and does until nobody came in between. `plan` is told whether somebody leads to a chain from where the reference
-/// does not (EBUSY), and gives an empty transaction when there is nothing to do.
+/// The table, if none of these chains has other rules by now than we saw: EBUSY if one has.
+fn delete_deserted(nft: &mut Nftables, table: Table, chains: &[&str], rules: &[Rule]) -> Result<Transaction, Cause> {
+    let there = nft.chains(table)?;
+    let there = there.iter().filter(|chain| chains.contains(&chain.name.as_str()));
+    let emptied = delete_rules(table, rules);
+    Ok(there.fold(emptied, |all, chain| all.delete_empty_chain(table, &chain.name)).delete_table(table))
+}
+
+/// What stood in the way of a removal so far.
+#[derive(Debug, Clone, Copy, Default)]
+struct Hindered {
+    /// Something in use (EBUSY): somebody leads to a chain from where the reference does not, or added to it meanwhile.
+    busy: bool,
+    /// Others, who committed each time between the look and the deed.
+    overtaken: bool,
+}
+
+/// Looks and does until nobody came in between. `plan` is told what was in the way before, and gives an empty transaction when
+/// there is nothing to do.
 fn remove(
     nft: &mut Nftables,
     table: Table,
-    plan: impl Fn(&mut Nftables, bool) -> Result<Transaction, Cause>,
+    plan: impl Fn(&mut Nftables, Hindered) -> Result<Transaction, Cause>,
 ) -> Result<(), Error> {
     let fail = |cause| Error::new("remove what the reference plugins left from table", table.name, cause);
-    let mut hard = false;
-    for _ in 0..ATTEMPTS {
-        let transaction = plan(nft, hard).map_err(fail)?;
+    let mut busy = false;
+    for round in 0..ATTEMPTS {
+        let transaction = plan(nft, Hindered { busy, overtaken: round >= ROUNDS }).map_err(fail)?;
         if transaction.is_empty() {
             return Ok(());
         }
         match nft.commit(&transaction) {
             Ok(()) => return Ok(()),
             Err(cause) if is_stale(&cause) || cause.is_not_found() => {}
-            Err(cause) if !hard && cause.errno() == Some(Errno::EBUSY) => hard = true,
+            Err(cause) if !busy && cause.errno() == Some(Errno::EBUSY) => busy = true,
             Err(cause) => return Err(fail(cause)),
         }
     }

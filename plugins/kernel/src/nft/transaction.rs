@@ -25,6 +25,8 @@ pub(super) mod kind {
     pub(in crate::nft) const GET_GENERATION: u16 = 16;
 }
 
+/// In a deletion: not what is in it.
+const NLM_F_NONREC: u16 = 0x100;
 const NLM_F_EXCL: u16 = 0x200;
 const NLM_F_CREATE: u16 = 0x400;
 const NLM_F_APPEND: u16 = 0x800;
@@ -118,6 +120,11 @@ impl Transaction {
     /// Fails with ENOENT if it is not there, with EBUSY if rules or elements lead to it. Its own rules go with it.
     pub fn delete_chain(self, table: Table, chain: &str) -> Self {
         self.push(kind::DEL_CHAIN, 0, table.family, named(table, 3, chain))
+    }
+
+    /// Fails with ENOENT if it is not there, with EBUSY if it has rules, or rules or elements lead to it.
+    pub fn delete_empty_chain(self, table: Table, chain: &str) -> Self {
+        self.push(kind::DEL_CHAIN, NLM_F_NONREC, table.family, named(table, 3, chain))
     }
 
     /// A rule as the chain's last.
