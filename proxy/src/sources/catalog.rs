@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use fairlead_proxy_model::{Change, ObjectName, ServiceFact, SliceFact};
+use fairlead_proxy_model::{Change, NodeFact, ObjectName, ServiceFact, SliceFact};
 
 use super::documents::Objects;
 use super::{Problem, Severity};
@@ -14,29 +14,45 @@ use super::{Problem, Severity};
 /// Statements of one kind of object, by object and then by file.
 type Statements<Fact> = BTreeMap<ObjectName, BTreeMap<String, (u64, Arc<Fact>)>>;
 
+/// Names of objects.
+#[derive(Debug, Default)]
+struct Stated {
+    services: BTreeSet<ObjectName>,
+    slices: BTreeSet<ObjectName>,
+    nodes: BTreeSet<ObjectName>,
+}
+
 /// See the head of the file.
 #[derive(Debug, Default)]
 pub struct Catalog {
     services: Statements<ServiceFact>,
     slices: Statements<SliceFact>,
+    nodes: Statements<NodeFact>,
     /// Names of the objects that each file states.
-    stated: BTreeMap<String, (BTreeSet<ObjectName>, BTreeSet<ObjectName>)>,
+    stated: BTreeMap<String, Stated>,
 }
 
 impl Catalog {
     /// Makes `objects` all that `file` states, and tells what changes by that. An empty [`Objects`]: the file is gone.
     pub fn replace(&mut self, file: &str, objects: Objects) -> Vec<Change> {
-        let names = (objects.services.keys().cloned().collect(), objects.slices.keys().cloned().collect());
-        let (old_services, old_slices) = self.stated.insert(file.to_owned(), names).unwrap_or_default();
-        if objects.services.is_empty() && objects.slices.is_empty() {
+        let stated = Stated {
+            services: objects.services.keys().cloned().collect(),
+            slices: objects.slices.keys().cloned().collect(),
+            nodes: objects.nodes.keys().cloned().collect(),
+        };
+        let is_empty = objects.services.is_empty() && objects.slices.is_empty() && objects.nodes.is_empty();
+        let old = self.stated.insert(file.to_owned(), stated).unwrap_or_default();
+        if is_empty {
             self.stated.remove(file);
         }
-        let services = restate(&mut self.services, file, old_services, objects.services);
-        let slices = restate(&mut self.slices, file, old_slices, objects.slices);
+        let services = restate(&mut self.services, file, old.services, objects.services);
+        let slices = restate(&mut self.slices, file, old.slices, objects.slices);
+        let nodes = restate(&mut self.nodes, file, old.nodes, objects.nodes);
         let services =
             services.into_iter().map(|(name, fact)| fact.map_or(Change::DeleteService(name), Change::PutService));
         let slices = slices.into_iter().map(|(name, fact)| fact.map_or(Change::DeleteSlice(name), Change::PutSlice));
-        services.chain(slices).collect()
+        let nodes = nodes.into_iter().map(|(name, fact)| fact.map_or(Change::DeleteNode(name.name), Change::PutNode));
+        services.chain(slices).chain(nodes).collect()
     }
 
     /// The file and line of the service that counts.
@@ -54,6 +70,7 @@ impl Catalog {
         let mut problems = Vec::new();
         second_statements("Service", &self.services, &mut problems);
         second_statements("EndpointSlice", &self.slices, &mut problems);
+        second_statements("Node", &self.nodes, &mut problems);
         problems
     }
 }
@@ -99,7 +116,15 @@ fn second_statements<Fact>(kind: &str, statements: &Statements<Fact>, problems: 
             line: *line,
             column: 0,
             severity: Severity::Error,
-            text: format!("{kind} {name}: ignored, {first}:{first_line} states it already; delete one of them"),
+            text: format!(
+                "{kind} {}: ignored, {first}:{first_line} states it already; delete one of them",
+                title(name)
+            ),
         }));
     }
+}
+
+/// A node has no namespace.
+fn title(name: &ObjectName) -> String {
+    if name.namespace.is_empty() { name.name.to_string() } else { name.to_string() }
 }

@@ -24,6 +24,7 @@ use super::catalog::Catalog;
 use super::documents::{Objects, parse};
 use super::file::{Stamp, is_ours, read, stamp};
 use super::{Problem, Severity};
+use crate::convert::Rules;
 
 /// A burst of events is one wake-up if it pauses for this long …
 const QUIET: Duration = Duration::from_millis(10);
@@ -70,6 +71,7 @@ pub struct Directory {
     /// Every file has been looked at once.
     complete: bool,
     catalog: Catalog,
+    rules: Rules,
     touched: BTreeMap<String, Touched>,
     /// Compare the whole directory with what was read.
     rescan: bool,
@@ -94,6 +96,7 @@ impl Directory {
             files: BTreeMap::new(),
             complete: false,
             catalog: Catalog::default(),
+            rules: Rules::default(),
             touched: BTreeMap::new(),
             rescan: true,
             burst_since: None,
@@ -322,7 +325,7 @@ impl Directory {
             return;
         }
         let (stamp, outcome) = match read {
-            Ok((stamp, text)) => (Some(stamp), parse(name, &text)),
+            Ok((stamp, text)) => (Some(stamp), parse(name, &text, &mut self.rules)),
             Err(error) if error.kind() == io::ErrorKind::NotFound && !self.is_link(name) => {
                 self.forget(name, changes);
                 return;

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use fairlead_proxy_model::{ObjectName, ServiceFact, SliceFact};
+use fairlead_proxy_model::{NodeFact, ObjectName, ServiceFact, SliceFact};
 use serde::Deserializer as _;
 use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::{Location, Options, budget, options};
 
 use super::{Problem, Severity};
-use crate::convert::{Converted, Fault, Head, Kind, Remark, Service, Slice};
+use crate::convert::{Converted, Fault, Head, Kind, Node, Remark, Remarks, Rules, Service, Slice, Written};
 
 /// The objects of one file.
 #[derive(Debug, Default)]
@@ -18,6 +18,8 @@ pub struct Objects {
     pub services: BTreeMap<ObjectName, (u64, Arc<ServiceFact>)>,
     /// Slices by name, with their lines.
     pub slices: BTreeMap<ObjectName, (u64, Arc<SliceFact>)>,
+    /// Nodes by name, with their lines.
+    pub nodes: BTreeMap<ObjectName, (u64, Arc<NodeFact>)>,
     /// What is accepted but not served as written.
     pub remarks: Vec<Problem>,
     /// What is not for a service proxy, a line each.
@@ -25,11 +27,11 @@ pub struct Objects {
 }
 
 /// Reads all documents of `text`, the content of `file`. YAML, and so JSON too; any number of documents; lists.
-pub fn parse(file: &str, text: &str) -> Result<Objects, Problem> {
+pub fn parse(file: &str, text: &str, rules: &mut Rules) -> Result<Objects, Problem> {
     let mut objects = Objects::default();
     for (first_line, document) in split(text) {
         let place = Place { file, first_line };
-        parse_document(&place, document, &mut objects)?;
+        parse_document(&place, document, rules, &mut objects)?;
     }
     Ok(objects)
 }
@@ -72,8 +74,8 @@ impl Place<'_> {
         Problem { file: self.file.to_owned(), line: self.first_line + line, column, severity, text }
     }
 
-    fn line(&self, at: Location) -> u64 {
-        self.first_line + at.line()
+    fn line(&self, at: Option<Location>) -> u64 {
+        self.first_line + at.map_or(1, |at| at.line())
     }
 
     fn unreadable(&self, document: &str, error: &serde_saphyr::Error) -> Problem {
@@ -94,7 +96,7 @@ impl Place<'_> {
     }
 
     fn fault(&self, Fault { at, text }: Fault) -> Problem {
-        self.problem(Some(at), Severity::Error, text)
+        self.problem(at, Severity::Error, text)
     }
 }
 
@@ -102,7 +104,7 @@ fn indentation(line: &str) -> &str {
     line.split(|c: char| !c.is_whitespace()).next().unwrap_or_default()
 }
 
-fn parse_document(place: &Place<'_>, text: &str, objects: &mut Objects) -> Result<(), Problem> {
+fn parse_document(place: &Place<'_>, text: &str, rules: &mut Rules, objects: &mut Objects) -> Result<(), Problem> {
     let unreadable = |error: serde_saphyr::Error| place.unreadable(text, &error);
     let head: Head = serde_saphyr::from_str_with_options(text, limits()).map_err(|error| {
         let mut problem = unreadable(error);
@@ -111,55 +113,44 @@ fn parse_document(place: &Place<'_>, text: &str, objects: &mut Objects) -> Resul
         }
         problem
     })?;
-    match head.kind() {
-        Kind::Service => {
-            let service: Service = serde_saphyr::from_str_with_options(text, limits()).map_err(unreadable)?;
-            add_service(place, service, objects)
-        }
-        Kind::Slice => {
-            let slice: Slice = serde_saphyr::from_str_with_options(text, limits()).map_err(unreadable)?;
-            add_slice(place, slice, objects)
-        }
-        kind @ (Kind::List | Kind::ServiceList | Kind::SliceList) => {
-            for item in read_list(text, kind).map_err(unreadable)? {
-                match item {
-                    Item::Service(service) => add_service(place, service, objects)?,
-                    Item::Slice(slice) => add_slice(place, slice, objects)?,
-                    Item::Other => {
-                        objects.ignored.push("an item of a List that is no Service or EndpointSlice".to_owned())
-                    }
-                }
-            }
-            Ok(())
+    let item = match head.kind() {
+        Kind::Service => Item::Service(serde_saphyr::from_str_with_options(text, limits()).map_err(unreadable)?),
+        Kind::Slice => Item::Slice(serde_saphyr::from_str_with_options(text, limits()).map_err(unreadable)?),
+        Kind::Node => Item::Node(serde_saphyr::from_str_with_options(text, limits()).map_err(unreadable)?),
+        kind @ (Kind::List | Kind::ServiceList | Kind::SliceList | Kind::NodeList) => {
+            let items = read_list(text, kind).map_err(unreadable)?;
+            return items.into_iter().try_for_each(|item| add(place, item, rules, objects));
         }
         Kind::Other => match (&head.api_version, &head.kind) {
-            (Some(version), Some(kind)) => {
-                objects.ignored.push(format!("{version} {kind}: not for a service proxy"));
-                Ok(())
-            }
+            (Some(version), Some(kind)) => Item::Other(format!("{version} {kind}: not for a service proxy")),
             _ => {
                 let text = "no Kubernetes object: apiVersion and kind are missing";
-                Err(place.problem(None, Severity::Error, text.to_owned()))
+                return Err(place.problem(None, Severity::Error, text.to_owned()));
             }
         },
-    }
+    };
+    add(place, item, rules, objects)
 }
 
-fn add_service(place: &Place<'_>, service: Service, objects: &mut Objects) -> Result<(), Problem> {
-    let (name, at) = service.name();
-    let mut remarks = Vec::new();
-    let converted = service.convert(&mut remarks).map_err(|fault| place.fault(fault))?;
-    note(place, remarks, objects);
+fn add(place: &Place<'_>, item: Item, rules: &mut Rules, objects: &mut Objects) -> Result<(), Problem> {
+    let mut remarks = Remarks::default();
+    let at = item.place();
+    let converted = item.convert(rules, &mut remarks).map_err(|fault| place.fault(fault))?;
+    let remarks = remarks.list.into_iter();
+    objects.remarks.extend(remarks.map(|Remark { at, text }| place.problem(at, Severity::Warning, text)));
     match converted {
-        Converted::Service(fact) => match objects.services.insert(name.clone(), (place.line(at), fact)) {
-            Some((line, _)) => Err(place.problem(
-                Some(at),
-                Severity::Error,
-                format!("Service {name}: a second time, the first is on line {line}; delete one of them"),
-            )),
-            None => Ok(()),
-        },
-        Converted::Slice(_) => Ok(()),
+        Converted::Service(fact) => {
+            let title = format!("Service {}", fact.name);
+            state(place, at, &title, &mut objects.services, fact.name.clone(), fact)
+        }
+        Converted::Slice(fact) => {
+            let title = format!("EndpointSlice {}", fact.name);
+            state(place, at, &title, &mut objects.slices, fact.name.clone(), fact)
+        }
+        Converted::Node(fact) => {
+            let title = format!("Node {}", fact.name);
+            state(place, at, &title, &mut objects.nodes, ObjectName::new("", fact.name.clone()), fact)
+        }
         Converted::Ignored(why) => {
             objects.ignored.push(why);
             Ok(())
@@ -167,31 +158,21 @@ fn add_service(place: &Place<'_>, service: Service, objects: &mut Objects) -> Re
     }
 }
 
-fn add_slice(place: &Place<'_>, slice: Slice, objects: &mut Objects) -> Result<(), Problem> {
-    let (name, at) = slice.name();
-    let mut remarks = Vec::new();
-    let converted = slice.convert(&mut remarks).map_err(|fault| place.fault(fault))?;
-    note(place, remarks, objects);
-    match converted {
-        Converted::Slice(fact) => match objects.slices.insert(name.clone(), (place.line(at), fact)) {
-            Some((line, _)) => Err(place.problem(
-                Some(at),
-                Severity::Error,
-                format!("EndpointSlice {name}: a second time, the first is on line {line}; delete one of them"),
-            )),
-            None => Ok(()),
-        },
-        Converted::Service(_) => Ok(()),
-        Converted::Ignored(why) => {
-            objects.ignored.push(why);
-            Ok(())
+fn state<Fact>(
+    place: &Place<'_>,
+    at: Option<Location>,
+    title: &str,
+    facts: &mut BTreeMap<ObjectName, (u64, Arc<Fact>)>,
+    name: ObjectName,
+    fact: Arc<Fact>,
+) -> Result<(), Problem> {
+    match facts.insert(name, (place.line(at), fact)) {
+        Some((line, _)) => {
+            let text = format!("{title}: a second time, the first is on line {line}; delete one of them");
+            Err(place.problem(at, Severity::Error, text))
         }
+        None => Ok(()),
     }
-}
-
-fn note(place: &Place<'_>, remarks: Vec<Remark>, objects: &mut Objects) {
-    let problems = remarks.into_iter().map(|Remark { at, text }| place.problem(Some(at), Severity::Warning, text));
-    objects.remarks.extend(problems);
 }
 
 /// Bounds that a directory with a hundred thousand services keeps well below, and that a hostile file does not get past.
@@ -210,11 +191,34 @@ fn limits() -> Options {
     }
 }
 
-/// An item of a list.
+/// An object of a document or of a list in it.
 enum Item {
-    Service(Service),
-    Slice(Slice),
-    Other,
+    Service(Service<Written>),
+    Slice(Slice<Written>),
+    Node(Node<Written>),
+    /// Not ours; why.
+    Other(String),
+}
+
+impl Item {
+    /// Where its name stands.
+    fn place(&self) -> Option<Location> {
+        match self {
+            Self::Service(service) => service.place(),
+            Self::Slice(slice) => slice.place(),
+            Self::Node(node) => node.place(),
+            Self::Other(_) => None,
+        }
+    }
+
+    fn convert(self, rules: &mut Rules, remarks: &mut Remarks) -> Result<Converted, Fault> {
+        match self {
+            Self::Service(service) => service.convert(rules, remarks),
+            Self::Slice(slice) => slice.convert(rules, remarks),
+            Self::Node(node) => node.convert(rules, remarks),
+            Self::Other(why) => Ok(Converted::Ignored(why)),
+        }
+    }
 }
 
 /// Reads a list twice: for the kinds of its items, which kubectl prints behind their specs, then for the items.
@@ -225,16 +229,8 @@ fn read_list(text: &str, kind: Kind) -> Result<Vec<Item>, serde_saphyr::Error> {
         items: Option<Vec<Head>>,
     }
     let heads: Heads = serde_saphyr::from_str_with_options(text, limits())?;
-    let kinds: Vec<Kind> = heads
-        .items
-        .unwrap_or_default()
-        .iter()
-        .map(|head| match (kind, head.kind()) {
-            (Kind::ServiceList, Kind::Other) if head.kind.is_none() => Kind::Service,
-            (Kind::SliceList, Kind::Other) if head.kind.is_none() => Kind::Slice,
-            (_, kind) => kind,
-        })
-        .collect();
+    let heads = heads.items.unwrap_or_default();
+    let kinds: Vec<Kind> = heads.iter().map(|head| head.kind_within(kind)).collect();
     serde_saphyr::with_deserializer_from_str_with_options(text, limits(), |deserializer| {
         deserializer.deserialize_map(List { kinds: &kinds })
     })
@@ -289,10 +285,13 @@ impl<'de> Visitor<'de> for Items<'_> {
             let item = match kind {
                 Kind::Service => seq.next_element()?.map(Item::Service),
                 Kind::Slice => seq.next_element()?.map(Item::Slice),
-                Kind::List | Kind::ServiceList | Kind::SliceList => {
+                Kind::Node => seq.next_element()?.map(Item::Node),
+                Kind::List | Kind::ServiceList | Kind::SliceList | Kind::NodeList => {
                     return Err(A::Error::custom("a list within a list"));
                 }
-                Kind::Other => seq.next_element::<IgnoredAny>()?.map(|_| Item::Other),
+                Kind::Other => seq
+                    .next_element::<IgnoredAny>()?
+                    .map(|_| Item::Other("an item of a List that is no Service, EndpointSlice or Node".to_owned())),
             };
             items.extend(item);
         }
