@@ -75,8 +75,11 @@ impl Nftables {
                     continue;
                 }
                 let answer = frame.acknowledgement();
-                // Refused as a whole (EPERM, a foreign commit in between): nothing else comes.
-                let over = frame.sequence == last || (frame.sequence == first && answer.is_err());
+                // Refused as a whole (EPERM, a foreign commit in between): nothing else comes. When the kernel had to load a module
+                // it begins again, and if somebody committed meanwhile says so of the operation that it had come to
+                // (nfnetlink_rcv_batch, net/netfilter/nfnetlink.c).
+                let whole = |cause: &Cause| frame.sequence == first || is_stale(cause);
+                let over = frame.sequence == last || answer.as_ref().is_err_and(whole);
                 failed = failed.or(answer.err());
                 if over {
                     return failed.map_or(Ok(()), Err);
