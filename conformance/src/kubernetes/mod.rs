@@ -3,8 +3,12 @@
 
 mod api;
 mod certificates;
+mod cluster;
 mod control_plane;
+mod proxies;
 
 pub use api::{Api, Visit};
 pub use certificates::Certificates;
+pub use cluster::{CLUSTER_CIDRS, Cluster, Member, POD_PORTS};
 pub use control_plane::{ControlPlane, SERVICE_CIDRS};
+pub use proxies::Proxy;

@@ -6,6 +6,7 @@
 
 mod ask;
 mod hold;
+mod probe;
 mod request;
 mod serve;
 mod stop;
@@ -15,6 +16,7 @@ mod target;
 use anyhow::{Context, Result};
 use clap::Subcommand;
 
+pub use probe::Probed;
 pub use tally::{Latency, Report};
 pub use target::{Protocol, Target};
 
@@ -29,6 +31,8 @@ pub enum Verb {
     Serve(serve::Options),
     /// Ask one or several targets again and again; a new connection for every TCP request.
     Request(request::Options),
+    /// Ask each target on standard input until it is known who answers it.
+    Probe(probe::Options),
     /// Hold one TCP connection open and use it from time to time, until told to stop.
     Hold(hold::Options),
 }
@@ -39,6 +43,7 @@ impl Verb {
         match self {
             Self::Serve(options) => serve::run(&options),
             Self::Request(options) => request::run(&options),
+            Self::Probe(options) => probe::run(&options),
             Self::Hold(options) => hold::run(&options),
         }
     }
@@ -65,6 +70,19 @@ pub fn request_until_told(targets: &[&str]) -> Result<Job> {
 /// One connection to a TCP target, used every 20 ms until told to stop. Ready after the first answer.
 pub fn hold(target: &str) -> Result<Job> {
     Ok(Job::new(dist::lab_tool()?).args(["traffic", "hold", target]).notify().log("hold"))
+}
+
+/// Who answers each of these targets, asked until another answer is improbable. More options (`--tries`, `--every-ms`,
+/// `--timeout-ms`, `--until-answered-ms`) by [`Job::args`]; the result by [`probed`].
+pub fn probe(targets: &[Target]) -> Result<Job> {
+    let lines: String = targets.iter().map(|target| format!("{target}\n")).collect();
+    Ok(Job::new(dist::lab_tool()?).args(["traffic", "probe"]).stdin(lines).log("probe"))
+}
+
+/// What a probe printed, in no order; one for each target.
+pub fn probed(finished: Finished) -> Result<Vec<Probed>> {
+    let text = finished.success()?.stdout_text();
+    text.lines().map(|line| serde_json::from_str(line).with_context(|| format!("not a result: {line}"))).collect()
 }
 
 /// Tells a client to stop and gives what it counted, one report per target.

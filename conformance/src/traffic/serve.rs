@@ -17,6 +17,9 @@ pub struct Options {
     /// The name to answer with.
     #[arg(long)]
     name: String,
+    /// Answer with `NAME@ADDRESS`, the address being the client's as this server sees it.
+    #[arg(long)]
+    tell_client: bool,
     /// Go on after the end of standard input, which otherwise means to stop: whoever started it may be gone.
     #[arg(long)]
     linger: bool,
@@ -50,6 +53,8 @@ impl FromStr for Port {
 /// A connection and what of its current line has come.
 struct Session {
     stream: TcpStream,
+    /// What it is answered with.
+    name: String,
     pending: Vec<u8>,
 }
 
@@ -83,17 +88,17 @@ pub(super) fn run(options: &Options) -> Result<()> {
         sessions.retain_mut(|session| {
             let ready = at_sessions.get(number).copied().unwrap_or(false);
             number += 1;
-            !ready || session.answer(&options.name)
+            !ready || session.answer()
         });
         for (socket, _) in sockets.iter().zip(at_sockets).filter(|(_, ready)| **ready) {
-            answer_datagrams(socket, &options.name);
+            answer_datagrams(socket, options);
         }
         for (listener, _) in listeners.iter().zip(at_listeners).filter(|(_, ready)| **ready) {
-            while let Ok((stream, _)) = listener.accept() {
+            while let Ok((stream, from)) = listener.accept() {
                 stream.set_nonblocking(true)?;
                 stream.set_nodelay(true)?;
-                let mut session = Session { stream, pending: Vec::new() };
-                if session.answer(&options.name) {
+                let mut session = Session { stream, name: options.answer_to(from), pending: Vec::new() };
+                if session.answer() {
                     sessions.push(session);
                 }
             }
@@ -114,9 +119,18 @@ fn wait(listeners: &[TcpListener], sockets: &[UdpSocket], sessions: &[Session]) 
     Ok(fds.iter().map(|fd| fd.any().unwrap_or(false)).collect())
 }
 
+impl Options {
+    fn answer_to(&self, client: SocketAddr) -> String {
+        match self.tell_client {
+            true => format!("{}@{}", self.name, client.ip().to_canonical()),
+            false => self.name.clone(),
+        }
+    }
+}
+
 impl Session {
     /// Answers every whole line there is; false when the peer is done.
-    fn answer(&mut self, name: &str) -> bool {
+    fn answer(&mut self) -> bool {
         let mut bytes = [0u8; 4096];
         loop {
             match self.stream.read(&mut bytes) {
@@ -127,7 +141,7 @@ impl Session {
             }
             while let Some(end) = self.pending.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = self.pending.drain(..=end).collect();
-                let answer = [name.as_bytes(), b" ", &line].concat();
+                let answer = [self.name.as_bytes(), b" ", &line].concat();
                 if self.stream.write_all(&answer).is_err() {
                     return false;
                 }
@@ -137,9 +151,10 @@ impl Session {
     }
 }
 
-fn answer_datagrams(socket: &UdpSocket, name: &str) {
+fn answer_datagrams(socket: &UdpSocket, options: &Options) {
     let mut bytes = [0u8; 4096];
     while let Ok((length, from)) = socket.recv_from(&mut bytes) {
+        let name = options.answer_to(from);
         // An answer that cannot be sent is the client's loss to count.
         let _ = socket.send_to(&[name.as_bytes(), b" ", &bytes[..length]].concat(), from);
     }

@@ -1,3 +1,9 @@
-//! The service proxy beside kube-proxy.
+//! The service proxy beside kube-proxy, on one API server.
 
+mod cases;
 mod control_plane;
+mod health;
+mod judged;
+mod play;
+mod side;
+mod targets;

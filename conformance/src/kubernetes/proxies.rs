@@ -1,0 +1,61 @@
+//! The two proxies: kube-proxy in its nftables mode, and ours. Each on a node of its own, told the same.
+
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use super::cluster::CLUSTER_CIDRS;
+use super::{ControlPlane, Member};
+use crate::lab::{Job, Running};
+use crate::limit::patience;
+use crate::{dist, peers};
+
+/// Which one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proxy {
+    /// kube-proxy 1.37.2.
+    Reference,
+    /// fairlead-proxy.
+    Ours,
+}
+
+impl Proxy {
+    /// For messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Reference => "kube-proxy",
+            Self::Ours => "fairlead-proxy",
+        }
+    }
+
+    /// Starts it on this node. Ours is ready on return; kube-proxy does not say when it is.
+    pub fn start(self, plane: &ControlPlane, member: &Member) -> Result<Running> {
+        match self {
+            Self::Reference => {
+                let config = member.node.write("kube-proxy.yaml", configuration(plane, member).to_string())?;
+                let job = Job::new(peers::kubernetes_bin()?.join("kube-proxy")).arg("--config").arg(config).arg("-v=2");
+                member.node.start(&job)
+            }
+            Self::Ours => {
+                let job = Job::new(dist::proxy()?).arg("run").arg("--kubeconfig").arg(plane.kubeconfig());
+                let job = job.args(["--node-name", member.name(), "--cluster-cidr", CLUSTER_CIDRS]);
+                let job = job.arg("--cgroup-root").arg(member.node.cgroup_root());
+                let job = job.arg("--bpffs-root").arg(member.node.bpffs());
+                let job = job.arg("--state-dir").arg(member.node.dir().join("proxy-state"));
+                let mut proxy = member.node.start(&job.notify())?;
+                proxy.wait_ready(patience(60))?;
+                Ok(proxy)
+            }
+        }
+    }
+}
+
+/// What an operator who wants quick changes tells kube-proxy. A namespace may not set the machine's limits of conntrack.
+fn configuration(plane: &ControlPlane, member: &Member) -> Value {
+    json!({
+        "apiVersion": "kubeproxy.config.k8s.io/v1alpha1", "kind": "KubeProxyConfiguration",
+        "mode": "nftables", "hostnameOverride": member.name(), "clusterCIDR": CLUSTER_CIDRS,
+        "clientConnection": {"kubeconfig": plane.kubeconfig_by_certificate()},
+        "nftables": {"minSyncPeriod": "100ms"},
+        "conntrack": {"maxPerCore": 0, "min": 0, "tcpCloseWaitTimeout": "0s", "tcpEstablishedTimeout": "0s"},
+    })
+}
