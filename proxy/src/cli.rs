@@ -1,13 +1,18 @@
 //! The command line.
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use fairlead_ebpf_shared::{DEFAULT_BACKENDS, DEFAULT_SLOTS, SetWord};
+use fairlead_ebpf_shared::{DEFAULT_ADDRESSES, DEFAULT_BACKENDS, DEFAULT_RANGES, DEFAULT_SLOTS, OptionsWord, SetWord};
+
+use crate::config::Flags;
 
 /// Leads connections to Kubernetes Services to their endpoints, by eBPF at the socket.
+///
+/// Without a verb, options are those of `run`: the arguments of kube-proxy's DaemonSet work as they are.
 #[derive(Debug, Parser)]
-#[command(name = "fairlead-proxy", version, about, max_term_width = 110)]
+#[command(name = "fairlead-proxy", version, about, max_term_width = 110, propagate_version = true)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -17,10 +22,11 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
-    /// Serve the Services of a directory of Kubernetes YAML until SIGTERM; what is in the kernel stays in force then
+    /// Serve Services until SIGTERM; what is in the kernel stays in force then
     ///
-    /// The directory is watched: files may be edited, replaced, added and removed at any time. A file that cannot be
-    /// understood keeps its last good state. SIGHUP reads everything again and verifies the maps.
+    /// Services come from a Kubernetes API server (--kubeconfig, or the pod's own credentials) or from a directory of
+    /// Kubernetes YAML (--source), which is watched: files may be edited, replaced, added and removed at any time, and one
+    /// that cannot be understood keeps its last good state. SIGHUP reads everything again and verifies the maps.
     Run(Run),
     /// Whether a proxy runs, how it fares, how full the maps are, what the programs have counted
     Status(Show),
@@ -28,7 +34,8 @@ pub enum Verb {
     Services(Show),
     /// The maps in the kernel as they are, with slots and tags
     Dump(Show),
-    /// Detach the programs, remove the maps and the state directory: Services are no longer served
+    /// Detach the programs, remove the maps and the state directory, give sysctls their old values: Services are no longer
+    /// served
     Cleanup(Cleanup),
 }
 
@@ -47,33 +54,60 @@ pub struct Roots {
 }
 
 /// `run`.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct Run {
-    /// Directory of Services and EndpointSlices (*.yaml, *.yml, *.json)
+    /// Directory of Services and EndpointSlices (*.yaml, *.yml, *.json), instead of an API server
     #[arg(long, value_name = "DIR")]
-    pub source: PathBuf,
+    pub source: Option<PathBuf>,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub roots: Roots,
-    /// This node's name, for Services with internalTrafficPolicy: Local [default: the host name]
+    /// This node's name [default: hostnameOverride, else the host name]
     #[arg(long, value_name = "NAME")]
     pub node_name: Option<String>,
+    /// Serve only Services whose label service.kubernetes.io/service-proxy-name has this value [default: those without it]
+    #[arg(long, value_name = "NAME")]
+    pub service_proxy_name: Option<String>,
     /// Most frontends (address, port and protocol) that can be served
-    #[arg(long, value_name = "N", default_value_t = DEFAULT_SLOTS, value_parser = clap::value_parser!(u32).range(1..=1 << 24))]
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_SLOTS,
+          value_parser = clap::value_parser!(u32).range(1..=i64::from(OptionsWord::GROUP_LIMIT)))]
     pub max_frontends: u32,
     /// Most backend entries; each frontend has its own, and two versions of them while it changes
     #[arg(long, value_name = "N", default_value_t = DEFAULT_BACKENDS,
           value_parser = clap::value_parser!(u32).range(1..=i64::from(SetWord::BASE_LIMIT)))]
     pub max_backends: u32,
-    /// Seconds between two comparisons of the maps with what they should hold
-    #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
-    pub verify_seconds: u64,
-    /// How log lines look on stderr
-    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
-    pub log_format: LogFormat,
-    /// The least important lines to log
-    #[arg(long, value_enum, default_value_t = LogLevel::Info)]
-    pub log_level: LogLevel,
+    /// Most addresses that are told apart: cluster IPs, and addresses of nodes
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_ADDRESSES, value_parser = clap::value_parser!(u32).range(1..=1 << 24))]
+    pub max_addresses: u32,
+    /// Most networks in loadBalancerSourceRanges; each frontend has its own
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_RANGES, value_parser = clap::value_parser!(u32).range(1..=1 << 24))]
+    pub max_source_ranges: u32,
+    /// Seconds between two comparisons of the maps with what they should hold [default: syncPeriod]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub verify_seconds: Option<u64>,
+    /// How log lines look on stderr [default: logging.format]
+    #[arg(long, value_enum)]
+    pub log_format: Option<LogFormat>,
+    /// The least important lines to log [default: by -v; info]
+    #[arg(long, value_enum)]
+    pub log_level: Option<LogLevel>,
+    /// A KubeProxyConfiguration, as kube-proxy reads it; watched
+    #[arg(long, value_name = "FILE", help_heading = "As kube-proxy")]
+    pub config: Option<PathBuf>,
+    /// Write the configuration as it would hold to this file, and exit
+    #[arg(long, value_name = "FILE", help_heading = "As kube-proxy")]
+    pub write_config_to: Option<PathBuf>,
+    /// Do what the verb `cleanup` does, and exit
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          default_value = "false", hide_default_value = true, hide_possible_values = true, help_heading = "As kube-proxy")]
+    pub cleanup: bool,
+    /// Do what needs privileges, sysctls and the programs in the kernel, and exit
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          default_value = "false", hide_default_value = true, hide_possible_values = true, help_heading = "As kube-proxy")]
+    pub init_only: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub flags: Flags,
 }
 
 /// Verbs that only look.
@@ -122,4 +156,70 @@ pub enum LogLevel {
     Info,
     Debug,
     Trace,
+}
+
+/// The arguments of this process, as clap is to see them: `run` where kube-proxy needs no verb, and `-` for `_` in the names of
+/// options (pflag's WordSepNormalizeFunc).
+pub fn arguments(given: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    let mut given: Vec<OsString> = given.into_iter().collect();
+    let called = given.first().and_then(|path| Path::new(path).file_name()).is_some_and(|name| name == "kube-proxy");
+    let first = given.get(1).and_then(|argument| argument.to_str());
+    let is_option =
+        |argument: &str| argument.starts_with('-') && !matches!(argument, "-h" | "--help" | "-V" | "--version");
+    if called || first.is_some_and(is_option) {
+        given.insert(1.min(given.len()), "run".into());
+    }
+    given.into_iter().map(normal).collect()
+}
+
+fn normal(argument: OsString) -> OsString {
+    let Some(name) = argument.to_str().filter(|text| text.starts_with("--")) else { return argument };
+    let (name, value) = name.split_at(name.find('=').unwrap_or(name.len()));
+    format!("{}{value}", name.replace('_', "-")).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(words: &[&str]) -> Vec<String> {
+        let words = arguments(words.iter().map(OsString::from));
+        words.into_iter().map(|word| word.into_string().unwrap()).collect()
+    }
+
+    #[test]
+    fn the_arguments_of_kube_proxys_daemon_set_are_those_of_run() {
+        let words =
+            ["/usr/local/bin/kube-proxy", "--config=/var/lib/kube-proxy/config.conf", "--hostname-override=node"];
+        let expected = [words[0], "run", words[1], words[2]];
+        assert_eq!(seen(&words), expected);
+        let Verb::Run(run) = Cli::try_parse_from(seen(&words)).unwrap().verb else { panic!("not run") };
+        assert_eq!(run.config.unwrap(), Path::new("/var/lib/kube-proxy/config.conf"));
+
+        assert_eq!(seen(&["kube-proxy"]), ["kube-proxy", "run"]);
+        assert_eq!(
+            seen(&["fairlead-proxy", "-v=2", "--proxy_mode=a_b"]),
+            ["fairlead-proxy", "run", "-v=2", "--proxy-mode=a_b"]
+        );
+        for untouched in
+            [&["fairlead-proxy", "--help"][..], &["fairlead-proxy"], &["fairlead-proxy", "status", "-o", "json"]]
+        {
+            assert_eq!(seen(untouched), untouched);
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+        for (words, expected) in [
+            (&["run", "--cleanup"][..], true),
+            (&["run", "--cleanup=true"], true),
+            (&["run", "--cleanup=false"], false),
+        ] {
+            let words = [&["fairlead-proxy"], words].concat();
+            let Verb::Run(run) = Cli::try_parse_from(&words).unwrap().verb else { panic!("not run") };
+            assert_eq!(run.cleanup, expected, "{words:?}");
+        }
+    }
 }

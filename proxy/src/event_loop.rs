@@ -7,14 +7,14 @@ use std::collections::BTreeSet;
 use std::future::pending;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use fairlead_proxy_model::{Change, Engine, Entry, Notice, Settings, entry_name, frontend_name};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until};
 
 use crate::apply::{Applier, Next};
-use crate::config::Config;
+use crate::config::{Config, SourceConfig};
 use crate::maps::Maps;
 use crate::notify::notify;
 use crate::sources::directory::Directory;
@@ -64,7 +64,10 @@ pub struct Daemon<M> {
 impl<M: Maps> Daemon<M> {
     /// Takes over the maps as they are. Writes nothing to them.
     pub fn new(config: &Config, maps: M, state_dir: StateDir) -> Result<Self> {
-        let source = Directory::open(&config.source)?;
+        let SourceConfig::Directory(directory) = &config.source else {
+            bail!("{}: this build serves directories only; give --source DIR", config.source);
+        };
+        let source = Directory::open(directory)?;
         let applier = Applier::restore(maps)?;
         let restored = applier.actual().entries().count();
         tracing::info!(frontends = restored, "took over the maps as they are");
@@ -80,7 +83,7 @@ impl<M: Maps> Daemon<M> {
                 pid: std::process::id(),
                 started: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
                 node: config.node.clone(),
-                source: config.source.clone(),
+                source: directory.clone(),
                 files: 0,
                 services: 0,
                 slices: 0,

@@ -28,14 +28,14 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::Parser;
 
-use crate::cli::{Cli, Run, Verb};
+use crate::cli::{Cleanup, Cli, Run, Verb};
 use crate::config::Config;
 use crate::event_loop::Daemon;
 use crate::state::StateDir;
 
 /// The whole program: arguments and environment are the process's own.
 pub fn main() -> ExitCode {
-    let outcome = match Cli::parse().verb {
+    let outcome = match Cli::parse_from(cli::arguments(std::env::args_os())).verb {
         Verb::Run(arguments) => run(arguments),
         Verb::Status(show) => verbs::status(&show),
         Verb::Services(show) => verbs::services(&show),
@@ -52,11 +52,21 @@ pub fn main() -> ExitCode {
 }
 
 fn run(arguments: Run) -> Result<()> {
-    logging::start(arguments.log_format, arguments.log_level);
-    let config = Config::new(arguments)?;
+    if let Some(path) = &arguments.write_config_to {
+        let text = Config::effective_yaml(&arguments)?;
+        return std::fs::write(path, text).with_context(|| format!("--write-config-to {}", path.display()));
+    }
+    if arguments.cleanup {
+        return verbs::cleanup(&Cleanup { roots: arguments.roots });
+    }
+    let config = Config::new(&arguments)?;
+    logging::start(config.log_format, config.log_level);
+    for remark in &config.remarks {
+        tracing::warn!("configuration: {remark}");
+    }
     let state_dir = StateDir::open(&config.roots.state_dir)?;
     tracing::info!(
-        source = %config.source.display(),
+        source = %config.source,
         cgroup = %config.roots.cgroup_root.display(),
         node = config.node,
         "fairlead-proxy {} starts",

@@ -12,24 +12,18 @@ use fairlead_proxy_model::{Sizes, render_desired, render_outcomes};
 use tempfile::TempDir;
 
 use super::{Daemon, Signals, Wakeup, signal};
-use crate::cli::Roots;
-use crate::config::Config;
+use crate::config::{Config, tests::run_of};
 use crate::maps::fake::FakeMaps;
 use crate::state::{self, StateDir, Status};
 
-const SIZES: Sizes = Sizes { slots: 64, backends: 256 };
+const SIZES: Sizes = Sizes { slots: 64, backends: 256, addresses: 64, ranges: 64 };
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn daemon(source: &Path, maps: &FakeMaps, state_dir: &TempDir) -> Daemon<FakeMaps> {
-    let roots =
-        Roots { cgroup_root: PathBuf::new(), bpffs_root: PathBuf::new(), state_dir: state_dir.path().to_owned() };
-    let config = Config {
-        source: source.to_owned(),
-        roots,
-        node: "node-a".to_owned(),
-        sizes: SIZES,
-        verify_every: Duration::from_secs(3600),
-    };
+    let arguments = [("--source", source), ("--state-dir", state_dir.path())]
+        .map(|(name, path)| format!("{name}={}", path.display()));
+    let arguments = [&arguments[0], &arguments[1], "--node-name=node-a", "--verify-seconds=3600"];
+    let config = Config { sizes: SIZES, ..Config::new(&run_of(&arguments)).expect("a configuration") };
     let state_dir = StateDir::open(state_dir.path()).expect("the state directory");
     Daemon::new(&config, maps.clone(), state_dir).expect("a daemon")
 }
