@@ -10,17 +10,21 @@ mod cli;
 mod config;
 mod convert;
 mod event_loop;
+mod events;
 #[cfg(any(test, feature = "fuzz"))]
 #[doc(hidden)]
 #[allow(missing_docs)]
 pub mod fuzz;
+mod health;
 mod lock;
 mod logging;
 mod maps;
+mod metrics;
 mod notify;
 mod rfc3339;
 mod sources;
 mod state;
+mod surface;
 mod verbs;
 
 use std::process::ExitCode;

@@ -3,7 +3,8 @@
 //! `lock` carries an open-file-description lock while a proxy runs (it goes with the process, however that ends, and can be
 //! asked for without being taken). `status.json` and `owners.json` are replaced by rename; they outlive the proxy.
 
-use std::collections::BTreeMap;
+mod owners;
+
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -14,9 +15,11 @@ use nix::libc;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+pub use self::owners::{Journal, Owner, Owners};
 use crate::apply::Tally;
 use crate::lock;
 use crate::sources::Problem;
+use crate::surface::socket;
 
 const LOCK: &str = "lock";
 const STATUS: &str = "status.json";
@@ -55,18 +58,6 @@ pub struct Status {
     pub problems: Vec<Problem>,
 }
 
-/// Whose a frontend is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Owner {
-    /// `namespace/name` of the service.
-    pub service: String,
-    /// The port's name; may be empty.
-    pub port: String,
-}
-
-/// Owners by `address:port/PROTOCOL`.
-pub type Owners = BTreeMap<String, Owner>;
-
 /// The state directory of a running proxy.
 #[derive(Debug)]
 pub struct StateDir {
@@ -94,6 +85,11 @@ impl StateDir {
             }
             Err(errno) => Err(errno).with_context(|| format!("lock {}", lock_path.display())),
         }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Replaces `status.json`.
@@ -130,13 +126,18 @@ pub fn read_status(path: &Path) -> Result<Option<Status>> {
 
 /// Whose the frontends are; empty when nobody ever told.
 pub fn read_owners(path: &Path) -> Result<Owners> {
-    Ok(read(&path.join(OWNERS))?.unwrap_or_default())
+    match owners::read(path)? {
+        Some(owners) => Ok(owners),
+        None => Ok(read(&path.join(OWNERS))?.unwrap_or_default()),
+    }
 }
 
 /// Removes the files of this module, and the directory if nothing else is in it. What was removed.
 pub fn remove(path: &Path) -> Result<Vec<String>> {
     let mut removed = Vec::new();
-    for name in [STATUS, OWNERS, LOCK, ".status.json.new", ".owners.json.new"] {
+    let [journal, fresh_journal] = owners::NAMES;
+    let names = [STATUS, OWNERS, LOCK, ".status.json.new", ".owners.json.new", journal, fresh_journal, socket::NAME];
+    for name in names {
         let file = path.join(name);
         match fs::remove_file(&file) {
             Ok(()) => removed.push(format!("removed {}", file.display())),
