@@ -1,4 +1,4 @@
-//! The address of a `bpf_sock_addr` (include/uapi/linux/bpf.h), read and written as the maps hold it: 16 bytes, IPv4 mapped.
+//! The address of a `bpf_sock_addr` (include/uapi/linux/bpf.h), read and written as the maps hold it.
 //!
 //! A hook of one family may not touch the fields of the other: the verifier refuses "invalid bpf_context access". Every
 //! access is a volatile word at a constant offset, since the compiler would otherwise form pointers into the context, which
@@ -6,13 +6,15 @@
 
 use aya_ebpf::programs::SockAddrContext;
 use core::ptr;
-use fairlead_ebpf_shared::{Be16, mapped, unmapped};
+use fairlead_ebpf_shared::Be16;
+
+use crate::ip::Ip;
 
 /// An address and a port.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Address {
     /// IPv6, or IPv4 mapped into it.
-    pub ip: [u8; 16],
+    pub ip: Ip,
     /// The port.
     pub port: Be16,
 }
@@ -21,7 +23,11 @@ pub struct Address {
 pub trait Family {
     /// The address the hook was called for.
     fn read(ctx: &SockAddrContext) -> Address;
-    /// Replaces it. `false`, and nothing written: the hook's family cannot hold the address.
+    /// The address that the socket is bound to; unspecified: none yet.
+    fn bound(ctx: &SockAddrContext) -> Ip;
+    /// The same in a `sendmsg` hook, where control data of the datagram (IP_PKTINFO) may name another.
+    fn source(ctx: &SockAddrContext) -> Ip;
+    /// Replaces the address. `false`, and nothing written: the hook's family cannot hold it.
     fn write(ctx: &SockAddrContext, address: &Address) -> bool;
 }
 
@@ -30,19 +36,45 @@ pub struct V4;
 /// The hooks `*6`; they also see `::ffff:a.b.c.d`.
 pub struct V6;
 
+/// A word of the context.
+macro_rules! read {
+    ($place:expr) => {
+        ptr::read_volatile(&raw const $place)
+    };
+}
+
+/// The four words of an IPv6 address.
+macro_rules! read_four {
+    ($place:expr) => {
+        [read!($place[0]), read!($place[1]), read!($place[2]), read!($place[3])]
+    };
+}
+
 impl Family for V4 {
     #[inline(always)]
     fn read(ctx: &SockAddrContext) -> Address {
         // SAFETY: the kernel passes a valid context, and user_ip4 is readable in every IPv4 sock_addr hook.
-        let ip = unsafe { ptr::read_volatile(&raw const (*ctx.sock_addr).user_ip4) };
-        Address { ip: mapped(ip.to_ne_bytes()), port: port(ctx) }
+        let ip = unsafe { read!((*ctx.sock_addr).user_ip4) };
+        Address { ip: Ip::v4(ip), port: port(ctx) }
+    }
+
+    #[inline(always)]
+    fn bound(ctx: &SockAddrContext) -> Ip {
+        // SAFETY: the context of every sock_addr hook holds a socket, whose src_ip4 is readable.
+        Ip::v4(unsafe { read!((*(*ctx.sock_addr).__bindgen_anon_1.sk).src_ip4) })
+    }
+
+    #[inline(always)]
+    fn source(ctx: &SockAddrContext) -> Ip {
+        // SAFETY: the kernel passes a valid context, and msg_src_ip4 is readable in sendmsg4, the only caller.
+        Ip::v4(unsafe { read!((*ctx.sock_addr).msg_src_ip4) })
     }
 
     #[inline(always)]
     fn write(ctx: &SockAddrContext, address: &Address) -> bool {
-        let Some(ip) = unmapped(address.ip) else { return false };
+        let Some(ip) = address.ip.to_v4() else { return false };
         // SAFETY: as above; user_ip4 is writable in every IPv4 sock_addr hook.
-        unsafe { ptr::write_volatile(&raw mut (*ctx.sock_addr).user_ip4, u32::from_ne_bytes(ip)) };
+        unsafe { ptr::write_volatile(&raw mut (*ctx.sock_addr).user_ip4, ip) };
         set_port(ctx, address.port);
         true
     }
@@ -52,28 +84,31 @@ impl Family for V6 {
     #[inline(always)]
     fn read(ctx: &SockAddrContext) -> Address {
         // SAFETY: the kernel passes a valid context, and user_ip6 is readable, word by word, in every IPv6 sock_addr hook.
-        let words = unsafe {
-            [
-                ptr::read_volatile(&raw const (*ctx.sock_addr).user_ip6[0]),
-                ptr::read_volatile(&raw const (*ctx.sock_addr).user_ip6[1]),
-                ptr::read_volatile(&raw const (*ctx.sock_addr).user_ip6[2]),
-                ptr::read_volatile(&raw const (*ctx.sock_addr).user_ip6[3]),
-            ]
-        };
-        let [a, b, c, d] = words.map(u32::to_ne_bytes);
-        let ip = [a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3], c[0], c[1], c[2], c[3], d[0], d[1], d[2], d[3]];
-        Address { ip, port: port(ctx) }
+        let words = unsafe { read_four!((*ctx.sock_addr).user_ip6) };
+        Address { ip: Ip::v6(words), port: port(ctx) }
+    }
+
+    #[inline(always)]
+    fn bound(ctx: &SockAddrContext) -> Ip {
+        // SAFETY: the context of every sock_addr hook holds a socket, whose src_ip6 is readable word by word.
+        Ip::v6(unsafe { read_four!((*(*ctx.sock_addr).__bindgen_anon_1.sk).src_ip6) })
+    }
+
+    #[inline(always)]
+    fn source(ctx: &SockAddrContext) -> Ip {
+        // SAFETY: the kernel passes a valid context, and msg_src_ip6 is readable, word by word, in sendmsg6, the only caller.
+        Ip::v6(unsafe { read_four!((*ctx.sock_addr).msg_src_ip6) })
     }
 
     #[inline(always)]
     fn write(ctx: &SockAddrContext, address: &Address) -> bool {
-        let [a0, a1, a2, a3, b0, b1, b2, b3, c0, c1, c2, c3, d0, d1, d2, d3] = address.ip;
+        let [a, b, c, d] = address.ip.to_v6();
         // SAFETY: as above; user_ip6 is writable, word by word, in every IPv6 sock_addr hook.
         unsafe {
-            ptr::write_volatile(&raw mut (*ctx.sock_addr).user_ip6[0], u32::from_ne_bytes([a0, a1, a2, a3]));
-            ptr::write_volatile(&raw mut (*ctx.sock_addr).user_ip6[1], u32::from_ne_bytes([b0, b1, b2, b3]));
-            ptr::write_volatile(&raw mut (*ctx.sock_addr).user_ip6[2], u32::from_ne_bytes([c0, c1, c2, c3]));
-            ptr::write_volatile(&raw mut (*ctx.sock_addr).user_ip6[3], u32::from_ne_bytes([d0, d1, d2, d3]));
+            ptr::write_volatile(&raw mut (*ctx.sock_addr).user_ip6[0], a);
+            ptr::write_volatile(&raw mut (*ctx.sock_addr).user_ip6[1], b);
+            ptr::write_volatile(&raw mut (*ctx.sock_addr).user_ip6[2], c);
+            ptr::write_volatile(&raw mut (*ctx.sock_addr).user_ip6[3], d);
         }
         set_port(ctx, address.port);
         true
@@ -84,7 +119,7 @@ impl Family for V6 {
 #[inline(always)]
 pub fn protocol(ctx: &SockAddrContext) -> u8 {
     // SAFETY: the kernel passes a valid context, and protocol is readable in every sock_addr hook.
-    let protocol = unsafe { ptr::read_volatile(&raw const (*ctx.sock_addr).protocol) };
+    let protocol = unsafe { read!((*ctx.sock_addr).protocol) };
     if protocol > u8::MAX as u32 { 0 } else { protocol as u8 }
 }
 
@@ -92,7 +127,7 @@ pub fn protocol(ctx: &SockAddrContext) -> u8 {
 #[inline(always)]
 fn port(ctx: &SockAddrContext) -> Be16 {
     // SAFETY: the kernel passes a valid context, and user_port is readable in every sock_addr hook.
-    let port = unsafe { ptr::read_volatile(&raw const (*ctx.sock_addr).user_port) };
+    let port = unsafe { read!((*ctx.sock_addr).user_port) };
     Be16::from_network(port as u16)
 }
 

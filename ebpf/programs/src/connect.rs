@@ -8,17 +8,20 @@
 use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::bpf_get_socket_cookie;
 use aya_ebpf::programs::SockAddrContext;
-use fairlead_ebpf_shared::{FrontendKey, IPPROTO_TCP, IPPROTO_UDP, Origin, Reason};
+use fairlead_ebpf_shared::{IPPROTO_TCP, IPPROTO_UDP, Origin, Reason};
 
 use crate::ORIGINS;
 use crate::address::{Address, Family, V4, V6, protocol};
 use crate::counters::count;
-use crate::lookup::{Pick, Verdict, choose};
+use crate::lookup::{Answer, Asked, Pick, Verdict, choose};
+use crate::place::meant;
 
 /// The hook's answers: the kernel lets 1 pass; 0 is EPERM, or what `bpf_set_retval` said.
 pub const PASS: i32 = 1;
 const DENY: i32 = 0;
 const ECONNREFUSED: i32 = 111;
+const ETIMEDOUT: i32 = 110;
+const EHOSTUNREACH: i32 = 113;
 
 pub fn v4(ctx: &SockAddrContext) -> i32 {
     connect::<V4>(ctx)
@@ -36,15 +39,17 @@ fn connect<F: Family>(ctx: &SockAddrContext) -> i32 {
         IPPROTO_UDP => Pick::Socket(cookie(ctx)),
         _ => return PASS,
     };
-    let vip = F::read(ctx);
-    match choose(&FrontendKey { addr: vip.ip, port: vip.port, protocol, scope: 0 }, pick) {
+    let Address { ip, port } = F::read(ctx);
+    let vip = Address { ip: meant(ip), port };
+    let Answer { verdict, backend } = choose(ctx, &Asked { vip, protocol, bound: F::bound(ctx), pick });
+    match verdict {
         Verdict::Pass => {
             forget(ctx);
             PASS
         }
         Verdict::Refuse => refuse(),
-        Verdict::To(backend) => {
-            let backend = Address { ip: backend.addr, port: backend.port };
+        Verdict::Drop => drop(protocol),
+        Verdict::To => {
             if !F::write(ctx, &backend) {
                 count(Reason::NoBackend);
                 return refuse();
@@ -58,7 +63,7 @@ fn connect<F: Family>(ctx: &SockAddrContext) -> i32 {
 /// What the socket asked for, and what it got.
 #[inline(always)]
 pub fn origin(vip: &Address, backend: &Address) -> Origin {
-    Origin { vip: vip.ip, backend: backend.ip, vip_port: vip.port, backend_port: backend.port }
+    Origin { vip: *vip.ip.as_bytes(), backend: *backend.ip.as_bytes(), vip_port: vip.port, backend_port: backend.port }
 }
 
 /// `bpf_get_socket_cookie`: a number no other socket of this boot has.
@@ -71,8 +76,21 @@ pub fn cookie(ctx: &SockAddrContext) -> u64 {
 /// The application sees ECONNREFUSED, as from a host whose port is closed.
 #[inline(always)]
 pub fn refuse() -> i32 {
+    deny(ECONNREFUSED)
+}
+
+/// A dropped connection attempt ends in ETIMEDOUT, minutes later: here it does at once. A dropped datagram tells nobody; a
+/// hook cannot lose one, and EHOSTUNREACH is what a sender may meet at any time and must not take for an answer of the
+/// service.
+#[inline(always)]
+pub fn drop(protocol: u8) -> i32 {
+    deny(if protocol == IPPROTO_TCP { ETIMEDOUT } else { EHOSTUNREACH })
+}
+
+#[inline(always)]
+fn deny(errno: i32) -> i32 {
     // SAFETY: the helper takes a number.
-    unsafe { aya_ebpf::helpers::generated::bpf_set_retval(-ECONNREFUSED) };
+    unsafe { aya_ebpf::helpers::generated::bpf_set_retval(-errno) };
     DENY
 }
 

@@ -7,19 +7,25 @@
 #![no_main]
 
 mod address;
+mod affinity;
+mod client;
 mod connect;
 mod counters;
 mod getpeername;
+mod ip;
 mod lookup;
+mod place;
 mod recvmsg;
 mod sendmsg;
 
 use aya_ebpf::bindings::BPF_F_MMAPABLE;
-use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, SkStorage};
+use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, SkStorage};
 use aya_ebpf::macros::{btf_map, cgroup_sock_addr};
 use aya_ebpf::programs::SockAddrContext;
 use fairlead_ebpf_shared::{
-    Backend, DEFAULT_BACKENDS, DEFAULT_REPLIES, DEFAULT_SLOTS, Frontend, FrontendKey, Origin, Reason, ReplyKey, SetWord,
+    AddressWord, Affinity, AffinityKey, Backend, ClientAddresses, ConfigWord, DEFAULT_ADDRESSES, DEFAULT_AFFINITY,
+    DEFAULT_BACKENDS, DEFAULT_CLIENTS, DEFAULT_RANGES, DEFAULT_REPLIES, DEFAULT_SLOTS, Frontend, FrontendKey,
+    OptionsWord, Origin, RangeData, RangeTag, Reason, ReplyKey, SetWord,
 };
 
 /// Preallocated: a service must not fail to be written because the kernel is short of memory at that moment.
@@ -30,7 +36,27 @@ static FRONTENDS: HashMap<FrontendKey, Frontend, { DEFAULT_SLOTS as usize }> = H
 static SETS: Array<SetWord, { DEFAULT_SLOTS as usize }, { BPF_F_MMAPABLE as usize }> = Array::new();
 
 #[btf_map]
+static OPTIONS: Array<OptionsWord, { DEFAULT_SLOTS as usize }, { BPF_F_MMAPABLE as usize }> = Array::new();
+
+#[btf_map]
 static BACKENDS: Array<Backend, { DEFAULT_BACKENDS as usize }> = Array::new();
+
+/// Preallocated, as `FRONTENDS`.
+#[btf_map]
+static ADDRESSES: HashMap<[u8; 16], AddressWord, { DEFAULT_ADDRESSES as usize }> = HashMap::new();
+
+#[btf_map]
+static AFFINITY: LruHashMap<AffinityKey, Affinity, { DEFAULT_AFFINITY as usize }> = LruHashMap::new();
+
+/// The key is a `RangeKey`. The kernel has no preallocated tries.
+#[btf_map]
+static RANGES: LpmTrie<RangeData, RangeTag, { DEFAULT_RANGES as usize }> = LpmTrie::new();
+
+#[btf_map]
+static CLIENTS: HashMap<u64, ClientAddresses, { DEFAULT_CLIENTS as usize }> = HashMap::new();
+
+#[btf_map]
+static CONFIG: Array<u64, { ConfigWord::ALL.len() }, { BPF_F_MMAPABLE as usize }> = Array::new();
 
 #[btf_map]
 static ORIGINS: SkStorage<Origin> = SkStorage::new();

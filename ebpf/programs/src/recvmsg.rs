@@ -8,7 +8,7 @@ use crate::REPLIES;
 use crate::address::{Address, Family, V4, V6};
 use crate::connect::{PASS, cookie};
 use crate::counters::count;
-use crate::getpeername::stored_origin;
+use crate::getpeername::{asked_for, vip_if_from};
 use crate::sendmsg::reply_key;
 
 pub fn v4(ctx: &SockAddrContext) -> i32 {
@@ -22,12 +22,12 @@ pub fn v6(ctx: &SockAddrContext) -> i32 {
 #[inline(always)]
 fn recvmsg<F: Family>(ctx: &SockAddrContext) -> i32 {
     let sender = F::read(ctx);
-    let origin = match stored_origin(ctx, &sender) {
-        Some(origin) => Some(origin),
+    let vip = match asked_for(ctx, &sender) {
+        Some(vip) => Some(vip),
         None => expected(cookie(ctx), &sender),
     };
-    if let Some(origin) = origin
-        && F::write(ctx, &Address { ip: origin.vip, port: origin.vip_port })
+    if let Some(vip) = vip
+        && F::write(ctx, &vip)
     {
         count(Reason::ReplyTranslated);
     }
@@ -36,9 +36,15 @@ fn recvmsg<F: Family>(ctx: &SockAddrContext) -> i32 {
 
 /// The copy is believed only if it names the sender: an LRU element may be recycled while it is read.
 #[inline(always)]
-fn expected(cookie: u64, sender: &Address) -> Option<Origin> {
+fn expected(cookie: u64, sender: &Address) -> Option<Address> {
     let origin = REPLIES.get_ptr(reply_key(cookie, sender))?;
-    // SAFETY: the map returned a pointer to a value; RCU keeps the memory mapped while the program runs.
-    let origin = unsafe { *origin };
-    (origin.backend == sender.ip && origin.backend_port == sender.port).then_some(origin)
+    // SAFETY: the map returned a pointer to a value, aligned to eight bytes; RCU keeps the memory mapped while the program
+    // runs. The copy, too, is given that alignment.
+    unsafe {
+        let origin = Aligned(*origin);
+        vip_if_from(&origin.0, sender)
+    }
 }
+
+#[repr(align(8))]
+struct Aligned(Origin);

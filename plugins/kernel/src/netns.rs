@@ -6,6 +6,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use nix::sys::statfs::{FsType, fstatfs};
 
 use crate::error::{Cause, Errno, Error, Result};
@@ -14,6 +15,9 @@ use crate::error::{Cause, Errno, Error, Result};
 const NSFS_MAGIC: i64 = 0x6e73_6673;
 /// `NS_GET_NSTYPE` = `_IO(0xb7, 0x3)`, include/uapi/linux/nsfs.h.
 const NS_GET_NSTYPE: libc::Ioctl = 0xb703;
+
+/// include/uapi/asm-generic/socket.h.
+const SO_NETNS_COOKIE: libc::c_int = 71;
 
 /// An open network namespace. It lives as long as this value, whatever happens to the path.
 #[derive(Debug)]
@@ -104,6 +108,28 @@ impl Netns {
         drop(home);
         Ok(result)
     }
+}
+
+/// The number of the calling thread's network namespace that no other has until the next boot: the same that BPF programs
+/// get from `bpf_get_netns_cookie`. (SO_NETNS_COOKIE, Linux 5.14.)
+pub fn cookie() -> Result<u64> {
+    let fail = |errno: Errno| Error::new("read the cookie of", "this network namespace", errno);
+    // Of any socket; this kind is always there.
+    let socket = socket(AddressFamily::Unix, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None).map_err(fail)?;
+    let mut cookie = 0_u64;
+    let mut length = size_of::<u64>() as libc::socklen_t;
+    // SAFETY: the kernel writes at most `length` bytes, which `cookie` has.
+    let answer = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            SO_NETNS_COOKIE,
+            std::ptr::from_mut(&mut cookie).cast(),
+            &mut length,
+        )
+    };
+    Errno::result(answer).map_err(fail)?;
+    Ok(cookie)
 }
 
 /// The namespace the calling thread is in, which needs no looking at.

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use fairlead_kernel::link::{self, Bridge};
 use fairlead_kernel::netlink::Socket;
-use fairlead_kernel::netns::Netns;
+use fairlead_kernel::netns::{self, Netns};
 use fairlead_kernel::sysctl;
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::Mode;
@@ -62,6 +62,14 @@ fn a_socket_acts_where_it_was_opened() {
     let mut here = Socket::open().unwrap();
     assert!(link::get_by_name(&mut here, "br0").unwrap_err().is_not_found());
     assert!(link::list(&mut there).unwrap().iter().any(|link| link.name == "br0" && link.is("bridge")));
+}
+
+#[test]
+fn every_namespace_has_a_cookie_of_its_own_and_keeps_it() {
+    let first = another();
+    let cookies = [first.enter(netns::cookie).unwrap().unwrap(), netns::cookie().unwrap()];
+    assert!(cookies[0] != cookies[1] && !cookies.contains(&0), "{cookies:?}");
+    assert_eq!(first.enter(netns::cookie).unwrap().unwrap(), cookies[0]);
 }
 
 #[test]

@@ -13,9 +13,12 @@ use std::{fs, process};
 use aya::programs::{CgroupSockAddr, ProgramError};
 use aya::{Ebpf, EbpfLoader};
 use fairlead_ebpf_shared::{
-    Backend, Be16, Frontend, FrontendKey, Origin, Reason, SetWord, frontend_tag, map, mapped, program,
+    AddressClass, AddressWord, Affinity, AffinityKey, Backend, Be16, ClientAddresses, ConfigWord, Frontend,
+    FrontendKey, Options, OptionsWord, Origin, RangeData, RangeKey, Reason, SCOPE_NODE, SetWord, frontend_tag, map,
+    mapped, program,
 };
 use fairlead_kernel::bpf::{self, AttachType, Map, MappedArray};
+use fairlead_kernel::netns;
 use nix::sched::{CloneFlags, unshare};
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -36,7 +39,13 @@ static TURN: Mutex<()> = Mutex::new(());
 pub struct Hooks {
     pub frontends: Map,
     sets: MappedArray,
+    options: MappedArray,
+    config: MappedArray,
     backends: Map,
+    pub addresses: Map,
+    affinity: Map,
+    ranges: Map,
+    clients: Map,
     origins: Map,
     counters: Map,
     slot_counters: Map,
@@ -57,31 +66,84 @@ impl Hooks {
         }
         let cgroup = Cgroup::enter();
         let mut ebpf = load();
-        let open = |name| Map::from_id(map_id(&ebpf, name)).expect("the map of a loaded object");
-        let sets = MappedArray::open(&open(map::SETS)).expect("SETS can be mapped");
-        let (frontends, backends, origins) = (open(map::FRONTENDS), open(map::BACKENDS), open(map::ORIGINS));
-        let (counters, slot_counters) = (open(map::COUNTERS), open(map::SLOT_COUNTERS));
         let directory = fs::File::open(&cgroup.path).expect("the cgroup was just made");
         let links = ATTACH.map(|(name, attach)| {
             let program = program_fd(&mut ebpf, name);
             bpf::link_create(program.as_fd(), directory.as_fd(), attach).expect(name)
         });
+        let open = |name| Map::from_id(map_id(&ebpf, name)).expect("the map of a loaded object");
+        let words = |name| MappedArray::open(&open(name)).expect("an array of words can be mapped");
         Self {
-            frontends,
-            sets,
-            backends,
-            origins,
-            counters,
-            slot_counters,
+            frontends: open(map::FRONTENDS),
+            sets: words(map::SETS),
+            options: words(map::OPTIONS),
+            config: words(map::CONFIG),
+            backends: open(map::BACKENDS),
+            addresses: open(map::ADDRESSES),
+            affinity: open(map::AFFINITY),
+            ranges: open(map::RANGES),
+            clients: open(map::CLIENTS),
+            origins: open(map::ORIGINS),
+            counters: open(map::COUNTERS),
+            slot_counters: open(map::SLOT_COUNTERS),
             links: links.into(),
             _cgroup: cgroup,
             _turn: turn,
         }
     }
 
-    /// Makes a service known, in the order that the daemon keeps: backends, set, frontend.
+    /// This network namespace is the node's own, where NodePorts may be served on loopback.
+    pub fn be_the_host(&self, localhost_node_ports: bool) {
+        self.configure(ConfigWord::HostNetns, netns::cookie().expect("the namespace has a cookie"));
+        self.configure(ConfigWord::LocalhostNodePorts, u64::from(localhost_node_ports));
+    }
+
+    pub fn configure(&self, word: ConfigWord, value: u64) {
+        assert!(self.config.store(word as u32, value));
+    }
+
+    /// Makes an address known.
+    pub fn know(&self, address: &str, class: AddressClass) {
+        let address = bytes(address.parse().expect("an address"));
+        self.addresses.update(&address, AddressWord::new(&address, class).as_bytes()).expect("an address is written");
+    }
+
+    /// Admits a network to a service that looks at its source ranges.
+    pub fn admit(&self, vip: &Vip, network: &str, length: u32) {
+        let address: IpAddr = network.parse().expect("an address");
+        let bits = 32 + length + if address.is_ipv4() { 96 } else { 0 };
+        let key =
+            RangeKey { prefix_bits: bits, data: RangeData { slot: vip.slot.to_be_bytes(), addr: bytes(address) } };
+        self.ranges.update(key.as_bytes(), &vip.tag().to_ne_bytes()).expect("a range is written");
+    }
+
+    /// Tells the programs what sockets of this network namespace send from.
+    pub fn tell_addresses(&self, v4: &str, v6: &str) {
+        let cookie = netns::cookie().expect("the namespace has a cookie");
+        let [v4, v6] = [v4, v6].map(|text| bytes(text.parse().expect("an address")));
+        let value = ClientAddresses::new(cookie, v4, v6);
+        self.clients.update(&cookie.to_ne_bytes(), value.as_bytes()).expect("a client is written");
+    }
+
+    /// Where the clients of this network namespace stick to, for a group.
+    pub fn affinity(&self, group: u32) -> Option<Affinity> {
+        let value = self.affinity.lookup(affinity_key(group).as_bytes()).expect("affinity is read")?;
+        Some(Affinity::read_from_bytes(&value).expect("the value's size was checked"))
+    }
+
+    /// Makes them stick to something, as somebody else would have left it.
+    pub fn set_affinity(&self, group: u32, value: &Affinity) {
+        self.affinity.update(affinity_key(group).as_bytes(), value.as_bytes()).expect("affinity is written");
+    }
+
+    /// Makes a service known, in the order that the daemon keeps: backends, set, options, frontend.
     pub fn serve(&self, vip: &Vip, base: u32, backends: &[SocketAddr]) {
+        self.serve_as(vip, base, backends, Options::default());
+    }
+
+    pub fn serve_as(&self, vip: &Vip, base: u32, backends: &[SocketAddr], options: Options) {
         self.switch(vip, base, backends);
+        self.treat(vip, options);
         let value = Frontend { slot: vip.slot, tag: vip.tag() };
         self.frontends.update(vip.key().as_bytes(), value.as_bytes()).expect("a frontend is written");
     }
@@ -95,6 +157,12 @@ impl Hooks {
         }
         let word = SetWord::new(base, backends.len() as u32, vip.tag()).expect("the set fits a word");
         assert!(self.sets.store(vip.slot, word.0));
+    }
+
+    /// Changes how a service treats its clients.
+    pub fn treat(&self, vip: &Vip, options: Options) {
+        let word = OptionsWord::new(options, vip.tag()).expect("the options fit a word");
+        assert!(self.options.store(vip.slot, word.0));
     }
 
     /// What the socket asked for and got, as the program stored it.
@@ -122,6 +190,10 @@ impl Drop for Hooks {
     }
 }
 
+fn affinity_key(group: u32) -> AffinityKey {
+    AffinityKey { netns: netns::cookie().expect("the namespace has a cookie"), group, reserved: 0 }
+}
+
 /// A service as the tests name it.
 pub struct Vip {
     pub address: SocketAddr,
@@ -136,7 +208,7 @@ impl Vip {
 
     pub fn key(&self) -> FrontendKey {
         let port = Be16::new(self.address.port());
-        FrontendKey { addr: bytes(self.address.ip()), port, protocol: self.protocol, scope: 0 }
+        FrontendKey { addr: bytes(self.address.ip()), port, protocol: self.protocol, scope: SCOPE_NODE }
     }
 
     pub fn tag(&self) -> u32 {
@@ -155,7 +227,8 @@ pub fn bytes(address: IpAddr) -> [u8; 16] {
 /// The object with maps of a size that tests need, loaded.
 pub fn load() -> Ebpf {
     let mut loader = EbpfLoader::new();
-    for name in [map::FRONTENDS, map::SETS, map::BACKENDS, map::REPLIES, map::SLOT_COUNTERS] {
+    let sized = [map::FRONTENDS, map::SETS, map::OPTIONS, map::BACKENDS, map::REPLIES, map::SLOT_COUNTERS];
+    for name in sized.into_iter().chain([map::ADDRESSES, map::AFFINITY, map::RANGES, map::CLIENTS]) {
         loader.map_max_entries(name, 4096);
     }
     loader.load(fairlead_ebpf_object::OBJECT).expect("the object is loaded")
@@ -179,6 +252,7 @@ fn map_id(ebpf: &Ebpf, name: &str) -> u32 {
     let data = match ebpf.map(name).expect("a map of the object") {
         Loaded::Array(data)
         | Loaded::HashMap(data)
+        | Loaded::LpmTrie(data)
         | Loaded::LruHashMap(data)
         | Loaded::PerCpuArray(data)
         | Loaded::SkStorage(data) => data,
