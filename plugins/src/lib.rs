@@ -10,6 +10,7 @@ mod doors;
 #[doc(hidden)]
 #[allow(missing_docs)]
 pub mod fuzz;
+mod hand_over;
 mod install;
 mod interrupt;
 mod ipam;
@@ -51,6 +52,7 @@ fairlead-cni: CNI plugins and cnitool in one binary. It is what it is called: li
 
   fairlead-cni NAME [ARGUMENTS]    as if it were called NAME
   fairlead-cni install --to DIR    put it under all of its names into DIR (`install --help` says more)
+  fairlead-cni hand-over --to DIR  give running pods to the reference plugins in DIR (`hand-over --help` says more)
   fairlead-cni lint CONFLIST...    what is wrong with a network configuration, as `cnitool lint`
   fairlead-cni ipam show|check|release    the addresses that host-local has given out (`ipam --help` says more)
   fairlead-cni --help | --version
@@ -76,6 +78,7 @@ pub fn main() -> ExitCode {
         )),
         Some("ipam") => ipam::host_local::operator::main(arguments),
         Some("install") => install::main(arguments, &all_names()),
+        Some("hand-over") => hand_over::main(arguments),
         Some("lint") => cnitool::main(std::iter::once("lint".into()).chain(arguments)),
         // A runtime that takes the binary itself for a plugin gets an answer too.
         word => be(word.unwrap_or(&name), arguments),

@@ -68,6 +68,12 @@ pub fn is_of_container(found: &str, container_id: &str) -> bool {
     id == container_id || found.len() + 4 > LIMIT && id.len() >= TELLING && container_id.starts_with(id)
 }
 
+/// Whether it is a whole mark, and nothing but one.
+pub fn is_mark(text: &str) -> bool {
+    let digits = |text: &str| text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    text.split_once('-').is_some_and(|(network, attachment)| digits(network) && digits(attachment))
+}
+
 /// The mark in a text found in the kernel, if it is one of the network's.
 pub fn mark_in<'a>(found: &'a str, network_mark: &str) -> Option<&'a str> {
     let end = network_mark.len() + 16;
@@ -124,6 +130,7 @@ mod tests {
         assert!(is_of_container(&text("other", "one", "eth0"), "one") && !is_of_container(&found, "a"));
         let cut = text(&"n".repeat(30), &"a".repeat(64), "eth0");
         assert!(cut.len() == LIMIT && is_of_container(&cut, &"a".repeat(64)) && !is_of_container(&cut, "aaaa"));
+        assert!(is_mark(&mine) && !is_mark(&found) && !is_mark(&mine[..32]) && !is_mark("6fd94d501e58f0aa"));
         assert_eq!(mark_in(&found, &network_mark("unit-test")), Some(&mine[..]));
         assert_eq!(mark_in(&found, &network_mark("other")), None);
         assert_eq!(mark_in("eth0 of somebody", &network_mark("unit-test")), None);

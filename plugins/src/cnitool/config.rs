@@ -11,7 +11,7 @@ use fairlead_protocol::{CniError, Code, is_valid_name};
 
 #[cfg(any(test, feature = "fuzz"))]
 pub use list::parse_list;
-pub use list::{NetworkList, PluginConfig};
+pub use list::{NetworkList, PluginConfig, parse_kept, parse_plugin};
 
 /// Loads the network of this name. Errors name the file and, where there is one, the line or the key; an unknown name is
 /// answered with the names that are there.

@@ -1,5 +1,7 @@
 //! One call of one plugin, in a process of its own.
 
+use std::path::Path;
+
 use fairlead_protocol::{CniError, Command, delegate};
 
 use super::call::Attachment;
@@ -17,6 +19,17 @@ pub fn run(
         "" => error.with_details("set CNI_PATH to the directory of the plugins"),
         _ => error,
     })?;
+    run_file(&file, path, command, attachment, stdin)
+}
+
+/// The same by the plugin's file; `path` is what it is told as `CNI_PATH`.
+pub fn run_file(
+    file: &Path,
+    path: &str,
+    command: Command,
+    attachment: &Attachment,
+    stdin: &[u8],
+) -> Result<Vec<u8>, CniError> {
     let args: Vec<String> = attachment.args.iter().map(|pair| pair.join("=")).collect();
     let variables = [
         ("CNI_COMMAND", command.as_str()),
@@ -26,5 +39,5 @@ pub fn run(
         ("CNI_ARGS", &args.join(";")),
         ("CNI_PATH", path),
     ];
-    delegate::run_plugin(&file, &variables, stdin)
+    delegate::run_plugin(file, &variables, stdin)
 }

@@ -22,6 +22,12 @@ use std::process::ExitCode;
 
 use fairlead_protocol::{CniError, Version};
 
+pub use cache::{Cache, DIRECTORY, Found};
+pub use config::{NetworkList, PluginConfig, parse_kept, parse_plugin};
+pub use exec::run_file;
+pub use list::{LEASES, data_directories};
+pub use request::for_attachment;
+
 use crate::interrupt::Interrupts;
 use call::{Asked, Call, Verb};
 use verbs::Runtime;

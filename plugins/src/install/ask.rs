@@ -13,7 +13,8 @@ fairlead-cni install: put this binary under all of its names where runtimes look
 
   --to DIR     the directory, mostly /opt/cni/bin; it must be there
   --force      also when a newer fairlead-cni is there
-  --restore    put back the plugins that were there before the first installation
+  --restore    put back the plugins that were there before the first installation, and hand the running
+               pods over to them (`fairlead-cni hand-over --help` says how)
   --dry-run    say what would be done, and do nothing
 
 Every name is exchanged whole, and all of them or none. What is replaced is kept in DIR/.fairlead for

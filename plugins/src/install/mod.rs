@@ -22,6 +22,7 @@ use ask::Asked;
 use exchange::{Change, exchange, recover};
 use place::{Place, absent_is_done, link_or_copy};
 
+use crate::hand_over;
 use crate::interrupt::Interrupts;
 
 /// The file the other names are links to.
@@ -61,17 +62,32 @@ impl fmt::Display for Trouble {
 /// The whole deed. `names`: those of every plugin and tool besides the binary's own. Exit status: 0, or 1 with one error
 /// on stderr.
 pub fn main(arguments: impl Iterator<Item = OsString>, names: &[&str]) -> ExitCode {
+    let mut pods = None;
     let done = match ask::parse(arguments) {
         Ok(Asked::Help) => Ok(ask::HELP.to_owned()),
         Ok(Asked::Install { to, force, dry_run }) => install(&to, names, force, dry_run),
-        Ok(Asked::Restore { to, dry_run }) => restore(&to, dry_run),
+        Ok(Asked::Restore { to, dry_run }) => {
+            // Before the exchange: who is deleted from then on is deleted by plugins that know nothing of ours.
+            let known = hand_over::Known::look();
+            // What a dry run leaves where it is is looked at where it is.
+            let kept = to.join(".fairlead").join(REPLACED);
+            let plugin = |kind: &str| {
+                let kept = kept.join(kind);
+                if kept.exists() { kept } else { to.join(kind) }
+            };
+            let done = restore(&to, dry_run);
+            if done.is_ok() {
+                pods = Some(hand_over::run(&to, &plugin, &known, dry_run));
+            }
+            done
+        }
         Err(trouble) => Err(trouble),
     };
     match done {
         Ok(text) => {
             // It is done, whether anybody reads it or not.
             crate::tell(&text);
-            ExitCode::SUCCESS
+            pods.map_or(ExitCode::SUCCESS, hand_over::Report::tell)
         }
         Err(trouble) => {
             crate::complain(format_args!("fairlead-cni install: {trouble}"));
@@ -216,7 +232,7 @@ fn refuse_downgrade(to: &Path, names: &[String]) -> Option<Trouble> {
 }
 
 /// The version of a file, if it is a fairlead-cni. A link to nowhere or a device is none.
-fn version_of(file: &Path) -> Option<String> {
+pub fn version_of(file: &Path) -> Option<String> {
     fs::metadata(file).ok().filter(fs::Metadata::is_file)?;
     version::of(&fs::read(file).ok()?)
 }

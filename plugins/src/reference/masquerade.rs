@@ -20,7 +20,16 @@ const PARENTS: [&str; 1] = ["POSTROUTING"];
 /// DEL. With `addresses`, another interface that the container has in the same network keeps its masquerade; without any, the
 /// container's chain goes whole.
 pub fn remove(nft: &mut Nftables, request: &Request, addresses: &[IpAddr]) -> Result<(), Error> {
-    let chain = chain_of(PREFIX, &request.name, &request.container_id);
+    remove_of(nft, (&request.name, &request.container_id, &request.ifname), addresses)
+}
+
+/// [`remove`], of network, container and interface.
+pub fn remove_of(
+    nft: &mut Nftables,
+    (network, container_id, ifname): (&str, &str, &str),
+    addresses: &[IpAddr],
+) -> Result<(), Error> {
+    let chain = chain(network, container_id);
     let [v4, v6, table] = nft.exist([(NAT4, Some(&chain)), (NAT6, Some(&chain)), (TABLE, None)]).map_err(looking)?;
     for (nat, there) in [(NAT4, v4), (NAT6, v6)] {
         if there {
@@ -28,12 +37,25 @@ pub fn remove(nft: &mut Nftables, request: &Request, addresses: &[IpAddr]) -> Re
         }
     }
     if table {
-        let mark = owner::mark(&request.name, &request.container_id, &request.ifname);
+        let mark = owner::mark(network, container_id, ifname);
         remove_rules(nft, TABLE, &CHECKS, |rule| {
             rule.comment.as_deref().is_some_and(|comment| owner::is_of(comment, &mark))
         })?;
     }
     Ok(())
+}
+
+/// The container's chain of iptables.
+pub fn chain(network: &str, container_id: &str) -> String {
+    chain_of(PREFIX, network, container_id)
+}
+
+/// The attachment's rules in the nftables form.
+pub fn handles(nft: &mut Nftables, mark: &str) -> Result<Vec<u64>, Error> {
+    let [there] = nft.exist([(TABLE, Some(CHECKS[0]))]).map_err(looking)?;
+    let rules = if there { nft.rules(TABLE, Some(CHECKS[0])).map_err(looking)? } else { Vec::new() };
+    let mine = |rule: &&Rule| rule.comment.as_deref().is_some_and(|comment| owner::is_of(comment, mark));
+    Ok(rules.iter().filter(mine).map(|rule| rule.handle).collect())
 }
 
 /// GC: what belongs to the network and to no container in the list.

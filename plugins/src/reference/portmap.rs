@@ -53,6 +53,18 @@ pub fn remove(nft: &mut Nftables, request: &Request) -> Result<(), Error> {
     Ok(())
 }
 
+/// Whether there are rules of the container in the nftables form, of whatever network.
+pub fn has_rules(nft: &mut Nftables, container_id: &str) -> Result<bool, Error> {
+    let there = nft.exist([(TABLE4, None), (TABLE6, None)]).map_err(looking)?;
+    for table in [TABLE4, TABLE6].into_iter().zip(there).filter_map(|(table, there)| there.then_some(table)) {
+        let rules = nft.rules(table, None).map_err(looking)?;
+        if rules.iter().any(|rule| rule.comment.as_deref() == Some(container_id)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// GC: the chains of the network and of no container in the list.
 pub fn collect(nft: &mut Nftables, network: &str, valid: &[Attachment]) -> Result<(), Error> {
     let [v4, v6] = nft.exist([(NAT4, None), (NAT6, None)]).map_err(looking)?;

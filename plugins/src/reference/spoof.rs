@@ -42,11 +42,20 @@ pub fn collect(nft: &mut Nftables, valid: &[Attachment]) -> Result<(), Error> {
     Ok(())
 }
 
-fn chain_of(container_id: &str, ifname: &str) -> String {
+/// The chain of a container's interface.
+pub fn chain_of(container_id: &str, ifname: &str) -> String {
     format!("{PREFIX}{container_id}-{ifname}")
 }
 
-fn remove_of(nft: &mut Nftables, chain: &str) -> Result<(), Error> {
+/// The rules that lead to a chain.
+pub fn handles(nft: &mut Nftables, chain: &str) -> Result<Vec<u64>, Error> {
+    let [there] = nft.exist([(TABLE, Some(PARENT))]).map_err(looking)?;
+    let rules = if there { nft.rules(TABLE, Some(PARENT)).map_err(looking)? } else { Vec::new() };
+    Ok(rules.iter().filter(|rule| rule.leads_to() == Some(chain)).map(|rule| rule.handle).collect())
+}
+
+/// [`remove`], of a chain.
+pub fn remove_of(nft: &mut Nftables, chain: &str) -> Result<(), Error> {
     let of_address = format!("{chain}-mac");
     let [there, of_address_there] = nft.exist([(TABLE, Some(chain)), (TABLE, Some(&of_address))]).map_err(looking)?;
     if there {

@@ -93,6 +93,14 @@ pub fn parse_list(text: &[u8]) -> Result<NetworkList, CniError> {
     })
 }
 
+/// Reads what the cache keeps: a list, or the one plugin that a runtime called without a list.
+pub fn parse_kept(text: &[u8]) -> Result<NetworkList, CniError> {
+    match gojson::parse(text) {
+        Ok(Value::Object(object)) if !object.contains_key("plugins") => parse_plugin(text).map(of_one),
+        _ => parse_list(text),
+    }
+}
+
 /// Reads a `.conf`: one plugin.
 pub fn parse_plugin(text: &[u8]) -> Result<PluginConfig, CniError> {
     gojson::parse(text)

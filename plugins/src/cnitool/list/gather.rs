@@ -16,7 +16,7 @@ use super::super::cache::{self, Cache};
 use crate::leases::{self, Lease};
 
 /// Where host-local keeps its leases unless it is told otherwise.
-const LEASES: &str = "/var/lib/cni/networks";
+pub const LEASES: &str = "/var/lib/cni/networks";
 
 /// What all of them said.
 #[derive(Debug, Default)]
@@ -151,7 +151,7 @@ fn netns_state(path: &str) -> State {
 }
 
 /// Every `dataDir` of an `ipam` in a configuration.
-fn data_directories(config: &[u8]) -> Vec<PathBuf> {
+pub fn data_directories(config: &[u8]) -> Vec<PathBuf> {
     let Ok(root) = gojson::parse(config) else { return Vec::new() };
     let plugins = root.get("plugins").and_then(Value::as_array).cloned().unwrap_or_else(|| vec![root]);
     let directory = |plugin: &Value| {

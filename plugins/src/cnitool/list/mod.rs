@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::options::List;
 use gather::Sources;
+pub use gather::{LEASES, data_directories};
 
 /// Looks, and prints. Errors: the cache or the leases cannot be listed, or the output not be written.
 pub fn run(asked: &List, config_directory: &std::path::Path) -> Result<(), CniError> {

@@ -14,6 +14,8 @@ mod range;
 mod resolv_conf;
 mod store;
 
+pub use index::INDEX;
+
 use std::net::IpAddr;
 use std::path::Path;
 
