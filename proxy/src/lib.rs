@@ -4,6 +4,7 @@
 //! Holds no packet path: that is in the kernel and goes on without it. Invariant others may rely on: only `apply` writes
 //! the maps, only `attach` loads, pins and attaches, only `convert` knows a Kubernetes type.
 
+mod addresses;
 mod apply;
 mod attach;
 mod cli;
@@ -16,6 +17,7 @@ mod events;
 #[allow(missing_docs)]
 pub mod fuzz;
 mod health;
+mod kernel_settings;
 mod lock;
 mod logging;
 mod maps;
@@ -76,7 +78,14 @@ fn run(arguments: Run) -> Result<()> {
         "fairlead-proxy {} starts",
         env!("CARGO_PKG_VERSION")
     );
+    for failed in kernel_settings::apply(&config) {
+        tracing::warn!("{failed}");
+    }
     let maps = attach::ensure(&config.roots.bpffs_root, &config.roots.cgroup_root, config.sizes)?;
+    if arguments.init_only {
+        tracing::info!("--init-only: sysctls, programs and maps are in place");
+        return Ok(());
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(1)

@@ -4,7 +4,7 @@
 //! are lost when the queue overflows. Who uses this dumps and compares.
 
 use std::net::IpAddr;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use nix::sys::socket::{
     AddressFamily, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recvfrom, setsockopt, socket, sockopt,
@@ -15,7 +15,9 @@ use crate::netlink::{attributes_of, frames};
 
 /// Groups of include/uapi/linux/rtnetlink.h: RTMGRP_LINK, _NEIGH (FDB too), _IPV4_IFADDR, _IPV4_ROUTE, _IPV6_IFADDR,
 /// _IPV6_ROUTE.
-const GROUPS: u32 = 0x1 | 0x4 | 0x10 | 0x40 | 0x100 | 0x400;
+const GROUPS: u32 = 0x1 | 0x4 | ADDRESS_GROUPS | 0x40 | 0x400;
+/// Those of addresses alone.
+const ADDRESS_GROUPS: u32 = 0x10 | 0x100;
 
 /// Bytes of queue: some ten thousand events before any is lost.
 const QUEUE: usize = 4 << 20;
@@ -53,12 +55,21 @@ pub struct Events {
 impl Events {
     /// A socket in the calling thread's namespace. Readable (`poll`) when there is something to `drain`.
     pub fn open() -> Result<Events> {
+        Self::open_for(GROUPS)
+    }
+
+    /// The same for [`Event::Address`] and [`Event::Lost`] alone.
+    pub fn open_for_addresses() -> Result<Events> {
+        Self::open_for(ADDRESS_GROUPS)
+    }
+
+    fn open_for(groups: u32) -> Result<Events> {
         let open = || {
             let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
             let fd = socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkRoute)?;
             // Beyond net.core.rmem_max with CAP_NET_ADMIN, else as much as that allows; less only means more resyncs.
             setsockopt(&fd, sockopt::RcvBufForce, &QUEUE).or_else(|_| setsockopt(&fd, sockopt::RcvBuf, &QUEUE))?;
-            bind(fd.as_raw_fd(), &NetlinkAddr::new(0, GROUPS))?;
+            bind(fd.as_raw_fd(), &NetlinkAddr::new(0, groups))?;
             Ok(fd)
         };
         let fd = open().map_err(|errno: Errno| Error::new("open", "netlink event socket", errno))?;
@@ -85,6 +96,12 @@ impl Events {
 impl AsFd for Events {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
+    }
+}
+
+impl AsRawFd for Events {
+    fn as_raw_fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
     }
 }
 

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::attach;
 use crate::cli::{Cleanup, Output, Roots, Show};
+use crate::kernel_settings;
 use crate::maps::Maps;
 use crate::state;
 
@@ -82,6 +83,7 @@ pub fn cleanup(arguments: &Cleanup) -> Result<()> {
         anyhow::bail!("a fairlead-proxy runs with the state directory {}; stop it first", state_dir.display());
     }
     let mut removed = attach::cleanup(bpffs_root, cgroup_root)?;
+    removed.extend(kernel_settings::restore(state_dir)?);
     removed.extend(state::remove(state_dir)?);
     for line in &removed {
         print(&format!("{line}\n"))?;
