@@ -188,6 +188,11 @@ impl Directory {
         self.files.values().any(|file| file.unknown)
     }
 
+    /// Whether every file has been looked at once.
+    pub fn is_synced(&self) -> bool {
+        self.complete
+    }
+
     /// How many files there are.
     pub fn file_count(&self) -> usize {
         self.files.len()

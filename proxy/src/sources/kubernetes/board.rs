@@ -1,0 +1,193 @@
+//! How the watches stand and what objects have told, for whoever asks: one line a state, however often it is retried.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use fairlead_proxy_model::ObjectName;
+use tokio::time::Instant;
+
+use super::failure::Failure;
+use super::ledger::Told;
+use crate::convert::api::Collection;
+use crate::sources::{Problem, Severity};
+
+/// A reason that changes while a watch fails is told anew after so long.
+const SAME_STORY: Duration = Duration::from_secs(60);
+/// A watch that fails is told about when it has failed so often …
+const PATIENCE: u32 = 2;
+
+/// Counts of one watch since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Complete lists.
+    pub lists: u64,
+    /// Objects and deletions that were sent.
+    pub events: u64,
+    /// Tries that failed.
+    pub failures: u64,
+}
+
+/// How one watch stands.
+#[derive(Debug, Default)]
+struct Standing {
+    /// Its first list has been complete.
+    synced: bool,
+    /// Why it fails, since when that is told.
+    failing: Option<(String, Instant)>,
+    tally: Tally,
+    told: BTreeMap<ObjectName, Vec<Told>>,
+}
+
+/// See the head of the file.
+#[derive(Debug, Default)]
+pub struct Board {
+    standings: BTreeMap<Collection, Standing>,
+}
+
+impl Board {
+    /// A list is complete.
+    pub fn listed(&mut self, collection: Collection) {
+        let standing = self.standings.entry(collection).or_default();
+        standing.synced = true;
+        standing.tally.lists += 1;
+    }
+
+    /// Events came.
+    pub fn count(&mut self, collection: Collection, events: u64) {
+        self.standings.entry(collection).or_default().tally.events += events;
+    }
+
+    /// `true`: an operator should hear that it works again.
+    pub fn works(&mut self, collection: Collection) -> bool {
+        self.standings.entry(collection).or_default().failing.take().is_some()
+    }
+
+    /// A try failed, the `nth` in a row. `true`: an operator should hear of it.
+    pub fn fails(&mut self, collection: Collection, failure: &Failure, nth: u32) -> bool {
+        let standing = self.standings.entry(collection).or_default();
+        standing.tally.failures += 1;
+        // Streams break; the first try behind a break mends nearly all of them.
+        if standing.synced && nth < PATIENCE && standing.failing.is_none() {
+            return false;
+        }
+        let reason = failure.to_string();
+        match &standing.failing {
+            Some((told, since)) if *told == reason || since.elapsed() < SAME_STORY => false,
+            _ => {
+                standing.failing = Some((reason, Instant::now()));
+                true
+            }
+        }
+    }
+
+    /// Objects have told something. `true`: an operator should hear of it.
+    pub fn told(&mut self, collection: Collection, told: Vec<(ObjectName, Vec<Told>)>) -> bool {
+        let standing = self.standings.entry(collection).or_default();
+        let mut news = false;
+        for (name, told) in told {
+            let old = if told.is_empty() {
+                standing.told.remove(&name)
+            } else {
+                news |= standing.told.get(&name) != Some(&told);
+                standing.told.insert(name, told)
+            };
+            news |= old.is_some();
+        }
+        news
+    }
+
+    /// The counts of one watch.
+    pub fn tally(&self, collection: Collection) -> Tally {
+        self.standings.get(&collection).map(|standing| standing.tally).unwrap_or_default()
+    }
+
+    /// Everything that an operator should know.
+    pub fn problems(&self, server: &str) -> BTreeSet<Problem> {
+        let mut problems = BTreeSet::new();
+        for (reason, watches) in self.failing() {
+            let names = join(watches.iter().map(|(collection, _)| collection.name()));
+            let follows = if watches.iter().all(|(_, synced)| *synced) {
+                "what was received last stays in force; it is tried again"
+            } else {
+                "nothing is changed before they have been read once; it is tried again"
+            };
+            problems
+                .insert(problem(Severity::Error, format!("{names} cannot be read from {server}: {reason}; {follows}")));
+        }
+        for told in self.standings.values().flat_map(|standing| standing.told.values()).flatten() {
+            problems.insert(match told {
+                Told::Remark(text) => problem(Severity::Warning, text.clone()),
+                Told::Fault(text) => problem(Severity::Error, text.clone()),
+            });
+        }
+        problems
+    }
+
+    /// Which watches fail, by reason, and whether each has had a complete list.
+    fn failing(&self) -> BTreeMap<&str, Vec<(Collection, bool)>> {
+        let mut by_reason: BTreeMap<&str, Vec<(Collection, bool)>> = BTreeMap::new();
+        for (collection, standing) in &self.standings {
+            if let Some((reason, _)) = &standing.failing {
+                by_reason.entry(reason).or_default().push((*collection, standing.synced));
+            }
+        }
+        by_reason
+    }
+}
+
+fn problem(severity: Severity, text: String) -> Problem {
+    Problem { file: String::new(), line: 0, column: 0, severity, text }
+}
+
+/// `a`, `a and b`, `a, b and c`.
+fn join<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    let names: Vec<&str> = names.collect();
+    match names.split_last() {
+        Some((last, rest)) if !rest.is_empty() => format!("{} and {last}", rest.join(", ")),
+        _ => names.concat(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn watches_that_fail_alike_are_one_line_and_a_hiccup_is_none() {
+        let mut board = Board::default();
+        let away = Failure::Connection("Connection refused".to_owned());
+        assert!(board.fails(Collection::Services, &away, 1), "nothing was read yet");
+        assert!(!board.fails(Collection::Services, &away, 2), "told already");
+        assert!(board.fails(Collection::Slices, &away, 1));
+        let told: Vec<String> = board.problems("http://api").iter().map(ToString::to_string).collect();
+        let expected = "Services and EndpointSlices cannot be read from http://api: Connection refused; nothing is \
+                        changed before they have been read once; it is tried again";
+        assert_eq!(told, [expected]);
+
+        for collection in [Collection::Services, Collection::Slices] {
+            board.listed(collection);
+            board.count(collection, 6);
+            assert!(board.works(collection));
+            assert!(!board.works(collection));
+        }
+        assert!(board.problems("http://api").is_empty());
+        assert!(!board.fails(Collection::Services, &away, 1), "a hiccup");
+        assert!(board.fails(Collection::Services, &away, 2));
+        let other = Failure::Silence(Duration::from_secs(1));
+        assert!(!board.fails(Collection::Services, &other, 3), "the reason changes, the state does not");
+        assert_eq!(board.tally(Collection::Services), Tally { lists: 1, events: 6, failures: 5 });
+    }
+
+    #[test]
+    fn what_objects_tell_comes_and_goes_with_them() {
+        let mut board = Board::default();
+        let name = ObjectName::new("default", "web");
+        let told = |text: &str| vec![(name.clone(), vec![Told::Remark(text.to_owned())])];
+        assert!(board.told(Collection::Services, told("odd")));
+        assert!(board.told(Collection::Services, told("odder")));
+        assert_eq!(board.problems("").len(), 1);
+        assert!(board.told(Collection::Services, vec![(name.clone(), Vec::new())]));
+        assert!(!board.told(Collection::Services, vec![(name.clone(), Vec::new())]));
+        assert!(board.problems("").is_empty());
+    }
+}
