@@ -5,7 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use fairlead_ebpf_shared::{Frontend, FrontendKey, SetWord};
 use fairlead_proxy_model::{
-    Desired, DesiredFrontend, MapOp, NoRoom, ObjectName, Protocol, Sizes, frontend_key, render_desired, render_outcomes,
+    Desired, DesiredFrontend, Entry, MapOp, NoRoom, ObjectName, Protocol, Sizes, frontend_key, render_desired,
+    render_outcomes,
 };
 use proptest::prelude::*;
 
@@ -13,10 +14,14 @@ use super::Applier;
 use crate::maps::Maps;
 use crate::maps::fake::FakeMaps;
 
-const SIZES: Sizes = Sizes { slots: 8, backends: 12 };
+const SIZES: Sizes = Sizes { slots: 8, backends: 12, addresses: 8, ranges: 8 };
 
 fn key(service: u8) -> FrontendKey {
     frontend_key(IpAddr::from([10, 96, 0, service]), 80, Protocol::Tcp)
+}
+
+fn entry(service: u8) -> Entry {
+    Entry::Frontend(key(service))
 }
 
 /// A state with these services, each with as many backends, the first of them number `first`.
@@ -25,7 +30,7 @@ fn desired(services: &[(u8, u8, u8)]) -> Desired {
         let backend = |index| SocketAddr::from(([10, 244, service, index], 8080));
         let frontend = DesiredFrontend {
             service: ObjectName::new("default", format!("service-{service}")),
-            port: String::new(),
+            port: "".into(),
             backends: (first..first + count).map(backend).collect(),
         };
         (key(service), frontend)
@@ -73,10 +78,10 @@ fn a_service_without_room_is_named_and_the_others_are_served() {
     let mut applier = started(&maps, &first);
     assert_eq!(text(&maps), render_desired(&desired(&[(1, 0, 3), (3, 0, 0)])));
     let expected = NoRoom::Backends { wanted: 20, free: 9, size: 12 };
-    assert_eq!(applier.no_room(), &BTreeMap::from([(key(2), expected)]));
+    assert_eq!(applier.no_room(), &BTreeMap::from([(entry(2), expected)]));
 
     let second = desired(&[(1, 0, 3), (2, 0, 9), (3, 0, 0)]);
-    applier.mark([key(2)]);
+    applier.mark([entry(2)]);
     settle(&mut applier, &second);
     assert_eq!(text(&maps), render_desired(&second));
     assert!(applier.no_room().is_empty());
@@ -88,17 +93,17 @@ fn a_service_waits_for_the_room_that_another_gives_up() {
     let mut applier = started(&maps, &desired(&[(1, 0, 8)]));
     // Room for both versions of service 1 there is not; and service 2 takes what is left.
     let second = desired(&[(1, 8, 8), (2, 0, 4)]);
-    applier.mark([key(1), key(2)]);
+    applier.mark([entry(1), entry(2)]);
     settle(&mut applier, &second);
     assert_eq!(
         text(&maps),
         render_desired(&desired(&[(1, 0, 8), (2, 0, 4)])),
         "it keeps its old set as long as there is no room for the new one"
     );
-    assert_eq!(applier.no_room().keys().collect::<Vec<_>>(), [&key(1)]);
+    assert_eq!(applier.no_room().keys().collect::<Vec<_>>(), [&entry(1)]);
     // Service 2 goes, but 8 entries in one run are still not free; service 1 shrinks, and all is well.
     let third = desired(&[(1, 8, 4)]);
-    applier.mark([key(1), key(2)]);
+    applier.mark([entry(1), entry(2)]);
     settle(&mut applier, &third);
     assert_eq!(text(&maps), render_desired(&third));
     assert_eq!((applier.actual().fill().slots, applier.actual().fill().backends), (1, 4));
@@ -109,10 +114,10 @@ fn every_slot_in_use_fails_the_service_that_came_last() {
     let maps = FakeMaps::new(SIZES);
     let nine: Vec<(u8, u8, u8)> = (1..=9).map(|service| (service, 0, 1)).collect();
     let mut applier = started(&maps, &desired(&nine));
-    assert_eq!(applier.no_room(), &BTreeMap::from([(key(9), NoRoom::Slots { size: 8 })]));
+    assert_eq!(applier.no_room(), &BTreeMap::from([(entry(9), NoRoom::Slots { size: 8 })]));
     // One goes: the one that waited gets its slot without anybody asking again.
     let eight = desired(&nine[1..]);
-    applier.mark([key(1)]);
+    applier.mark([entry(1)]);
     settle(&mut applier, &eight);
     assert_eq!(text(&maps), render_desired(&eight));
 }
@@ -130,7 +135,7 @@ fn nothing_is_taken_away_while_a_file_cannot_be_read() {
     applier.mark_all(&partial);
     settle(&mut applier, &partial);
     assert_eq!(text(&maps), render_desired(&desired(&[(1, 5, 2), (2, 0, 2), (3, 0, 2)])));
-    assert_eq!(applier.held_over().iter().collect::<Vec<_>>(), [&key(2), &key(3)]);
+    assert_eq!(applier.held_over().iter().collect::<Vec<_>>(), [&entry(2), &entry(3)]);
 
     // Service 1 was stated by a good file, so it may go; the others still may not.
     let less = desired(&[(2, 0, 0)]);

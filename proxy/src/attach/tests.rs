@@ -12,7 +12,8 @@ use std::thread;
 
 use aya::maps::{Array, MapData};
 use fairlead_ebpf_shared::{
-    Backend, Be16, Frontend, FrontendKey, IPPROTO_UDP, SetWord, frontend_tag, map, mapped, program,
+    ABI_VERSION, Backend, Be16, Frontend, FrontendKey, IPPROTO_UDP, Options, OptionsWord, SetWord, frontend_tag, map,
+    mapped, program,
 };
 use fairlead_kernel::bpf::{self, Map};
 use fairlead_proxy_model::Sizes;
@@ -23,7 +24,7 @@ use super::{cleanup, ensure, inspect};
 use crate::maps::Maps;
 use crate::maps::kernel::KernelMaps;
 
-const SIZES: Sizes = Sizes { slots: 64, backends: 256 };
+const SIZES: Sizes = Sizes { slots: 64, backends: 256, addresses: 64, ranges: 64 };
 const VIP: &str = "10.96.0.1:53";
 
 static TURN: Mutex<()> = Mutex::new(());
@@ -71,7 +72,7 @@ impl Sandbox {
     }
 
     fn pin(&self, path: &str) -> PathBuf {
-        self.bpffs.path().join("fairlead/v1").join(path)
+        self.bpffs.path().join(format!("fairlead/v{ABI_VERSION}")).join(path)
     }
 
     fn refusal(&self) -> String {
@@ -100,6 +101,7 @@ fn serve(maps: &mut KernelMaps) {
     let backend = Backend { addr: mapped([127, 0, 0, 1]), port: Be16::new(5353), reserved: 0, tag };
     maps.put_backends(100, &[backend, backend]).expect("backends are written");
     maps.switch_set(7, SetWord::new(100, 2, tag).expect("fits")).expect("the set is switched");
+    maps.set_options(7, OptionsWord::new(Options::default(), tag).expect("fits")).expect("options are set");
     maps.put_frontend(&key, &Frontend { slot: 7, tag }).expect("the frontend is written");
 }
 
@@ -185,9 +187,7 @@ fn two_daemons_on_the_same_pins_are_refused() {
 #[test]
 fn a_pinned_map_of_another_shape_is_refused_before_anything_is_loaded() {
     let sandbox = Sandbox::new();
-    for directory in ["", "v1", "v1/maps"] {
-        fs::create_dir(sandbox.bpffs.path().join("fairlead").join(directory)).expect("a directory");
-    }
+    fs::create_dir_all(sandbox.pin("maps")).expect("directories");
     let foreign = Array::<MapData, u32>::create(SIZES.slots, 0).expect("a map");
     foreign.pin(sandbox.pin("maps/SETS")).expect("pin");
     let refusal = sandbox.refusal();
