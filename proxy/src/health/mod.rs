@@ -127,7 +127,7 @@ impl Health {
             last = last.max(Some(updated));
             let healthy = self.keeps_up(progress, now.steady);
             keeps_up &= healthy;
-            status.insert(family_name(*family), FamilyBody { last_updated: rfc3339(updated), healthy });
+            status.insert(family.name(), FamilyBody { last_updated: rfc3339(updated), healthy });
         }
         let node_eligible = of_node.then_some(state.node == NodeState::Staying);
         drop(state);
@@ -155,14 +155,6 @@ impl Health {
     /// Whoever panicked while holding it left whole values.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// As Kubernetes' type `IPFamily` spells it.
-pub const fn family_name(family: Family) -> &'static str {
-    match family {
-        Family::V4 => "IPv4",
-        Family::V6 => "IPv6",
     }
 }
 

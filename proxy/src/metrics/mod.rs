@@ -14,7 +14,6 @@ use fairlead_proxy_model::Family;
 use prometheus::{Encoder, IntCounter, Registry, TextEncoder};
 
 use crate::apply::Tally;
-use crate::health::family_name;
 use crate::sources::Severity;
 use crate::surface::clock::{Clock, unix_seconds};
 use names::{KubeProxy, Maker, Own};
@@ -118,7 +117,7 @@ impl Metrics {
         for (family, triggered) in &round.triggered {
             let triggered = *triggered as f64 / 1e9;
             if triggered >= self.0.started {
-                kube_proxy.programming.with_label_values(&[family_name(*family)]).observe((now - triggered).max(0.0));
+                kube_proxy.programming.with_label_values(&[family.name()]).observe((now - triggered).max(0.0));
             }
         }
         kube_proxy.services_pending.set(0);
@@ -136,7 +135,7 @@ impl Metrics {
     /// Conntrack was cleared of what leads to removed endpoints.
     pub fn conntrack(&self, family: Family, took: Duration, deleted: u64) {
         let Inner { kube_proxy, own, .. } = &*self.0;
-        let name = &[family_name(family)];
+        let name = &[family.name()];
         kube_proxy.conntrack.with_label_values(name).observe(took.as_secs_f64());
         kube_proxy.conntrack_deleted.with_label_values(name).inc_by(deleted);
         own.flows_deleted.with_label_values(&["conntrack"]).inc_by(deleted);
@@ -196,7 +195,7 @@ impl Metrics {
         own.no_room.set(seen.no_room as i64);
         own.held_over.set(seen.held_over as i64);
         for (policy, family, count) in &seen.no_local {
-            kube_proxy.no_local.with_label_values(&[policy, family_name(*family)]).set(*count as i64);
+            kube_proxy.no_local.with_label_values(&[policy, family.name()]).set(*count as i64);
         }
         for (resource, synced) in &seen.watches {
             own.watch_synced.with_label_values(&[resource]).set(i64::from(*synced));
@@ -227,7 +226,7 @@ impl Metrics {
     }
 
     fn families(&self) -> impl Iterator<Item = &'static str> + '_ {
-        self.0.families.iter().map(|family| family_name(*family))
+        self.0.families.iter().map(|family| family.name())
     }
 }
 

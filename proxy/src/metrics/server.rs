@@ -1,17 +1,13 @@
 //! The server at `metricsBindAddress`: `/metrics`, `/healthz`, `/proxyMode`, `/configz`.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use hyper::StatusCode;
+use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{CONTENT_TYPE, Metrics};
 use crate::surface::http::{Reply, not_found, reply};
-
-/// What `/proxyMode` says. Who reads it (Kubernetes' own tests, support scripts) knows three words and asks which of their
-/// behaviours to expect; ours are those of nftables mode: NodePorts at the primary addresses, a refusal at an undefined port
-/// of a known ClusterIP, no `route_localnet`.
-pub const PROXY_MODE: &str = "nftables";
 
 /// Answers.
 #[derive(Clone)]
@@ -19,13 +15,46 @@ pub struct Pages {
     metrics: Metrics,
     /// To the loop: a scrape is to be answered, tell what is.
     observe: mpsc::Sender<oneshot::Sender<()>>,
-    configz: Arc<str>,
+    /// What `/proxyMode` says. Who reads it (Kubernetes' own tests, support scripts) knows three words and asks which of their
+    /// behaviours to expect: the mode whose rules hold here.
+    proxy_mode: &'static str,
+    configz: Configz,
+}
+
+/// What `/configz` says: JSON, replaced when the configuration is.
+#[derive(Clone)]
+pub struct Configz(Arc<Mutex<Arc<str>>>);
+
+impl Configz {
+    /// The configuration as it holds, in kube-proxy's form.
+    pub fn new(effective: &Value) -> Self {
+        Self(Arc::new(Mutex::new(page(effective))))
+    }
+
+    /// Another configuration holds.
+    pub fn replace(&self, effective: &Value) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = page(effective);
+    }
+
+    fn page(&self) -> Arc<str> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// By the name of its group (component-base, configz).
+fn page(effective: &Value) -> Arc<str> {
+    json!({ "kubeproxy.config.k8s.io": effective }).to_string().into()
 }
 
 impl Pages {
-    /// `configz` is JSON.
-    pub fn new(metrics: Metrics, observe: mpsc::Sender<oneshot::Sender<()>>, configz: impl Into<Arc<str>>) -> Self {
-        Self { metrics, observe, configz: configz.into() }
+    /// See the fields.
+    pub fn new(
+        metrics: Metrics,
+        observe: mpsc::Sender<oneshot::Sender<()>>,
+        proxy_mode: &'static str,
+        configz: Configz,
+    ) -> Self {
+        Self { metrics, observe, proxy_mode, configz }
     }
 
     /// The answer to `path`.
@@ -41,8 +70,8 @@ impl Pages {
                 reply(StatusCode::OK, CONTENT_TYPE, self.metrics.text())
             }
             "/healthz" => reply(StatusCode::OK, PLAIN, "ok"),
-            "/proxyMode" => reply(StatusCode::OK, PLAIN, PROXY_MODE),
-            "/configz" => reply(StatusCode::OK, "application/json", self.configz.as_bytes().to_vec()),
+            "/proxyMode" => reply(StatusCode::OK, PLAIN, self.proxy_mode),
+            "/configz" => reply(StatusCode::OK, "application/json", self.configz.page().as_bytes().to_vec()),
             _ => not_found(),
         }
     }

@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use fairlead_proxy_model::Family;
 use http_body_util::BodyExt;
+use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 
-use super::server::Pages;
+use super::server::{Configz, Pages};
 use super::{Metrics, Observation, Round};
 use crate::apply::Tally;
 use crate::sources::Severity;
@@ -124,7 +125,8 @@ fn the_table_in_the_docs_is_complete() {
 fn pages_are_kube_proxys() {
     let (observe, mut scrapes) = mpsc::channel::<oneshot::Sender<()>>(1);
     let metrics = busy();
-    let pages = Pages::new(metrics.clone(), observe, r#"{"kubeproxy.config.k8s.io":{"bindAddress":"0.0.0.0"}}"#);
+    let configz = Configz::new(&json!({"bindAddress": "0.0.0.0"}));
+    let pages = Pages::new(metrics.clone(), observe, "nftables", configz.clone());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let get = async |path: &str| {
         let reply = pages.answer(path).await;
@@ -137,8 +139,13 @@ fn pages_are_kube_proxys() {
         let plain = "text/plain; charset=utf-8".to_owned();
         assert_eq!(get("/healthz").await, (200, plain.clone(), "ok".to_owned()));
         assert_eq!(get("/proxyMode").await, (200, plain.clone(), "nftables".to_owned()));
-        let configz = r#"{"kubeproxy.config.k8s.io":{"bindAddress":"0.0.0.0"}}"#.to_owned();
-        assert_eq!(get("/configz").await, (200, "application/json".to_owned(), configz));
+        let page = |address: &str| {
+            let text = format!(r#"{{"kubeproxy.config.k8s.io":{{"bindAddress":"{address}"}}}}"#);
+            (200, "application/json".to_owned(), text)
+        };
+        assert_eq!(get("/configz").await, page("0.0.0.0"));
+        configz.replace(&json!({"bindAddress": "::"}));
+        assert_eq!(get("/configz").await, page("::"));
         assert_eq!(get("/").await, (404, plain, "404 page not found\n".to_owned()));
 
         // A scrape waits for the loop to say what is.

@@ -17,11 +17,12 @@ pub mod socket;
 mod tests;
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Error, Result, anyhow};
 use fairlead_ebpf_shared::FrontendKey;
-use fairlead_proxy_model::{Engine, Family, ObjectName, frontend_name};
+use fairlead_proxy_model::{Engine, Family, NodeFact, ObjectName, frontend_name};
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -30,10 +31,11 @@ use tokio::time::{Instant, sleep, sleep_until};
 use self::clock::Clock;
 use self::http::{Reach, keep_serving};
 use self::socket::Asked;
+use crate::config::{Config, SourceConfig};
 use crate::events::{Event, Events, Outbox};
 use crate::health::services::{Addresses, HealthCheck, ServiceHealth};
 use crate::health::{Health, NodeState};
-use crate::metrics::server::Pages;
+use crate::metrics::server::{Configz, Pages};
 use crate::metrics::{Metrics, Observation, Round};
 use crate::state::{Journal, Owner, StateDir, Status};
 
@@ -51,7 +53,7 @@ pub struct Options {
     pub node: String,
     /// The families that the node has.
     pub families: Vec<Family>,
-    /// What is known of the node's own object before the source has told.
+    /// What it means that there is no Node object for this node.
     pub node_state: NodeState,
     /// Where `/healthz` and `/livez` are; `None`: nowhere.
     pub healthz: Option<SocketAddr>,
@@ -61,10 +63,37 @@ pub struct Options {
     pub hard_fail: bool,
     /// A change that waits this long is too late: twice kube-proxy's syncPeriod.
     pub health_timeout: Duration,
-    /// What `/configz` says.
+    /// What `/proxyMode` says.
+    pub proxy_mode: &'static str,
+    /// What `/configz` says, in kube-proxy's form.
     pub configz: Value,
     /// There is an API server that takes events.
     pub events: bool,
+}
+
+impl Options {
+    /// As the configuration has it.
+    pub fn new(config: &Config) -> Self {
+        let of_cluster = matches!(config.source, SourceConfig::Kubernetes(_));
+        Self {
+            node: config.node.clone(),
+            families: families(),
+            node_state: if of_cluster { NodeState::Missing } else { NodeState::Staying },
+            healthz: config.healthz,
+            metrics: config.metrics,
+            hard_fail: config.bind_hard_fail,
+            health_timeout: config.sync_period * 2,
+            proxy_mode: config.mode.name(),
+            configz: config.effective.clone(),
+            events: of_cluster,
+        }
+    }
+}
+
+/// The families that this node has. IPv4 is always there; a kernel may be started without IPv6.
+fn families() -> Vec<Family> {
+    let has_ipv6 = Path::new("/proc/net/if_inet6").exists();
+    if has_ipv6 { vec![Family::V4, Family::V6] } else { vec![Family::V4] }
 }
 
 /// What the surface needs to see of the loop's state.
@@ -99,10 +128,13 @@ pub struct Surface {
     /// What is told to Kubernetes.
     pub events: Events,
     services: ServiceHealth,
+    /// What it means that there is no Node object.
+    absent_node: NodeState,
     outbox: Option<Outbox>,
     clock: Clock,
     questions: mpsc::Receiver<Asked>,
     scrapes: mpsc::Receiver<oneshot::Sender<()>>,
+    configz: Configz,
     failures: mpsc::Receiver<Error>,
     state_dir: StateDir,
     journal: Journal,
@@ -140,10 +172,12 @@ impl Surface {
             health,
             metrics,
             events,
+            absent_node: options.node_state,
             outbox,
             clock,
             questions,
             scrapes,
+            configz: Configz::new(&options.configz),
             failures,
             state_dir,
             journal,
@@ -185,7 +219,7 @@ impl Surface {
             self.tasks.push(tokio::spawn(keep_serving("the health server", addr, Reach::Both, failed, handler)));
         }
         if let Some(addr) = options.metrics {
-            let pages = Pages::new(self.metrics.clone(), observe, options.configz.to_string());
+            let pages = Pages::new(self.metrics.clone(), observe, options.proxy_mode, self.configz.clone());
             let handler = move |request: hyper::Request<hyper::body::Incoming>| {
                 let pages = pages.clone();
                 async move { pages.answer(request.uri().path()).await }
@@ -266,6 +300,20 @@ impl Surface {
         };
         self.rounds += 1;
         self.metrics.synced(&Round { took, full, waited, triggered });
+    }
+
+    /// Another configuration holds.
+    pub fn configured(&mut self, effective: &Value) {
+        self.configz.replace(effective);
+    }
+
+    /// What has become of the node's own object. A source without API server need not have one.
+    pub fn node(&mut self, node: Option<&NodeFact>) {
+        self.health.node(match node {
+            Some(node) if node.deleting || node.to_be_deleted_taint => NodeState::Leaving,
+            Some(_) => NodeState::Staying,
+            None => self.absent_node,
+        });
     }
 
     /// What a Service's healthCheckNodePort is to say; `None`: it has none.
