@@ -83,8 +83,8 @@ impl<M: Maps> Daemon<M> {
                 pid: std::process::id(),
                 started: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
                 node: config.node.clone(),
-                source: directory.clone(),
-                files: 0,
+                source: config.source.to_string(),
+                files: None,
                 services: 0,
                 slices: 0,
                 ready: false,
@@ -239,7 +239,7 @@ impl<M: Maps> Daemon<M> {
     fn become_ready(&mut self) {
         if !std::mem::replace(&mut self.status.ready, true) {
             self.report();
-            let (files, services, slices) = (self.status.files, self.status.services, self.status.slices);
+            let (files, services, slices) = (self.status.files.unwrap_or(0), self.status.services, self.status.slices);
             let operations = self.status.tally.operations;
             tracing::info!(files, services, slices, operations, "ready: the first state is applied");
             self.tell("READY=1\nSTATUS=serving");
@@ -264,7 +264,7 @@ impl<M: Maps> Daemon<M> {
         let owners = self.collect_owners();
         let (services, slices) = self.engine.counts();
         let status = Status {
-            files: self.source.file_count(),
+            files: Some(self.source.file_count()),
             services,
             slices,
             held_over: self.applier.held_over().iter().map(entry_name).collect(),

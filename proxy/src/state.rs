@@ -36,10 +36,10 @@ pub struct Status {
     pub started: u64,
     /// The node's name.
     pub node: String,
-    /// The source directory.
-    pub source: PathBuf,
-    /// Files in it.
-    pub files: usize,
+    /// The source, as an operator knows it: a directory, or an API server.
+    pub source: String,
+    /// Files in it; `None`: it is no directory.
+    pub files: Option<usize>,
     /// Services that it states.
     pub services: usize,
     /// EndpointSlices that it states.

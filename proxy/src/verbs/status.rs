@@ -101,7 +101,8 @@ pub fn text(running: bool, told: Option<&Status>, kernel: Option<&Kernel>, brigh
     }
     if let Some(status) = told {
         let Status { files, services, slices, .. } = status;
-        line("source", &format!("{}: {files} files, {services} Services, {slices} slices", status.source.display()));
+        let files = files.map(|files| format!("{files} files, ")).unwrap_or_default();
+        line("source", &format!("{}: {files}{services} Services, {slices} slices", status.source));
         line("node", &status.node);
         let tally = &status.tally;
         line(
