@@ -93,6 +93,28 @@ fn masquerade() {
 }
 
 #[test]
+fn what_has_a_new_owner_by_now_is_not_taken_away() {
+    let all: Vec<IpNet> = (0..40u8).map(|last| IpNet::new([10, 1, 0, last].into(), 24).unwrap()).collect();
+    beside_constant_commits(
+        move |nft, _| {
+            nft.masquerade(&all, "mine").unwrap();
+            std::thread::scope(|scope| {
+                let collected = scope.spawn(|| Nftables::open().unwrap().unmasquerade(None, mine).unwrap());
+                // From the last: those are listed, and not yet looked at.
+                for address in all.iter().rev() {
+                    nft.masquerade(std::slice::from_ref(address), "new").unwrap();
+                }
+                assert!(collected.join().unwrap() <= all.len());
+            });
+            let left = nft.masqueraded().unwrap();
+            assert!(left.len() == all.len() && left.iter().all(|one| one.owner == "new"), "{left:?}");
+            assert_eq!(nft.unmasquerade(None, |owner| owner == "new").unwrap(), all.len());
+        },
+        |nft| assert_eq!(nft.unmasquerade(None, |_| true).unwrap(), 0),
+    );
+}
+
+#[test]
 fn forwards() {
     let group = |ports: &[u16]| {
         let to = |port: &u16| Forward { protocol: 6, host: None, port: *port, to: ([10, 1, 0, 2], 80).into() };
