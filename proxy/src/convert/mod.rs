@@ -10,6 +10,7 @@
 
 mod address;
 pub mod api;
+pub mod event;
 mod form;
 mod kind;
 mod names;

@@ -10,12 +10,12 @@ use anyhow::Result;
 use fairlead_proxy_model::ObjectName;
 use http::header::CONTENT_TYPE;
 use http::{Method, Request, StatusCode};
-use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use crate::convert;
 use crate::metrics::Metrics;
-use crate::surface::clock::{Clock, rfc3339_micros};
+use crate::surface::clock::Clock;
 
 /// Events that may wait.
 const QUEUE: usize = 64;
@@ -27,8 +27,6 @@ const ONCE_IN: Duration = Duration::from_secs(600);
 /// An API server that does not take an event is asked again, this often, after this pause (as client-go does).
 const ATTEMPTS: u32 = 12;
 const PAUSE: Duration = Duration::from_secs(10);
-/// The API server's limit of a note, in bytes (`pkg/apis/core/validation/events.go`).
-const NOTE_LIMIT: usize = 1024;
 
 /// What an event is about.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -151,7 +149,7 @@ impl Outbox {
         F: Fn(Request<Vec<u8>>) -> Fut,
         Fut: Future<Output = Result<StatusCode>>,
     {
-        let (path, body) = self.write(event, number);
+        let (path, body) = convert::event::request(event, &self.node, self.clock.now().wall, number);
         for attempt in 1..=ATTEMPTS {
             let request = Request::builder()
                 .method(Method::POST)
@@ -176,42 +174,6 @@ impl Outbox {
         tracing::warn!(reason = event.reason, "the event was not sent in {ATTEMPTS} attempts");
         false
     }
-
-    /// Path and body.
-    fn write(&self, event: &Event, number: u64) -> (String, Vec<u8>) {
-        let now = self.clock.now().wall;
-        let (kind, namespace, name) = match &event.regarding {
-            Regarding::Node => ("Node", None, &*self.node),
-            Regarding::Service(service) => ("Service", Some(&*service.namespace), &*service.name),
-        };
-        let mut regarding = json!({"apiVersion": "v1", "kind": kind, "name": name});
-        if let Some(namespace) = namespace {
-            regarding["namespace"] = json!(namespace);
-        }
-        // Events about what is in no namespace are kept in this one (client-go, tools/events).
-        let namespace = namespace.unwrap_or("default");
-        let nanos = now.duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos() as u64;
-        let body = json!({
-            "apiVersion": "events.k8s.io/v1",
-            "kind": "Event",
-            "metadata": {"namespace": namespace, "name": format!("{name}.{:x}", nanos.wrapping_add(number))},
-            "eventTime": rfc3339_micros(now),
-            "type": if event.warning { "Warning" } else { "Normal" },
-            "reason": event.reason,
-            "action": event.action,
-            "note": shortened(&event.note, NOTE_LIMIT),
-            "regarding": regarding,
-            "reportingController": "fairlead-proxy",
-            "reportingInstance": shortened(&format!("fairlead-proxy-{}", self.node), 128),
-        });
-        (format!("/apis/events.k8s.io/v1/namespaces/{namespace}/events"), body.to_string().into_bytes())
-    }
-}
-
-/// The beginning of `text`, of whole characters, at most `limit` bytes long.
-fn shortened(text: &str, limit: usize) -> &str {
-    let end = (0..=limit.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
-    &text[..end]
 }
 
 #[cfg(test)]

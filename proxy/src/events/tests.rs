@@ -9,7 +9,8 @@ use hyper::StatusCode;
 use serde_json::{Value, json};
 use tokio::time::{Instant, advance, pause, sleep};
 
-use super::{Event, Events, NOTE_LIMIT, QUEUE};
+use super::{Event, Events, QUEUE};
+use crate::convert::event::NOTE_LIMIT;
 use crate::metrics::Metrics;
 use crate::surface::clock::turned::Hands;
 
