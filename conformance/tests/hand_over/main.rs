@@ -1,6 +1,7 @@
 //! `fairlead-cni hand-over`: pods that we attached are the reference's from one moment to the next, and nobody notices.
 
 mod faults;
+mod others;
 mod stage;
 
 use anyhow::{Result, ensure};

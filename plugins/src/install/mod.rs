@@ -1,5 +1,5 @@
 //! `fairlead-cni install`: this binary under all of its names in a directory where runtimes look for plugins, and
-//! `--restore`: what was there before.
+//! `--restore`: what was there before, to which the running pods are handed over (`hand_over`).
 //!
 //! Each name changes by rename, so that nobody executes half a file and no running plugin is in the way (ETXTBSY). All of
 //! them change or none: what fails is taken back, and what a kill interrupted is taken back by the next run. Plugins of

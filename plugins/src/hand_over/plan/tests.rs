@@ -1,5 +1,5 @@
 use fairlead_kernel::nft::{Masqueraded, Protected};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::cnitool::parse_plugin;
