@@ -96,19 +96,18 @@ impl Visit<'_> {
     /// Replaces; without a `resourceVersion` whatever is there.
     pub fn replace(&self, object: &Value) -> Result<Value> {
         let (collection, name) = path(object)?;
-        let request = self.0.agent.put(format!("{}/{collection}/{name}", self.0.url));
-        let sent = request.header("Authorization", &self.0.authorization).send_json(object);
-        accept(sent?, || format!("replace {collection}/{name}"))
+        accept(self.send_replacement(object)?, || format!("replace {collection}/{name}"))
     }
 
     /// See [`Api::put`].
     pub fn put(&self, object: &Value) -> Result<Value> {
+        // In this order: of a Service that is there, a creation says first that its address is taken.
         let (collection, name) = path(object)?;
-        let created = self.post(&collection, object)?;
-        if created.status().as_u16() == 409 {
-            return self.replace(object);
+        let replaced = self.send_replacement(object)?;
+        match replaced.status().as_u16() {
+            404 => self.create(object),
+            _ => accept(replaced, || format!("replace {collection}/{name}")),
         }
-        accept(created, || format!("create {collection}/{name}"))
     }
 
     /// See [`Api::patch`].
@@ -130,6 +129,13 @@ impl Visit<'_> {
             404 => Ok(()),
             _ => accept(sent, || format!("delete {collection}/{name}")).map(drop),
         }
+    }
+
+    fn send_replacement(&self, object: &Value) -> Result<Response<ureq::Body>> {
+        let (collection, name) = path(object)?;
+        let request = self.0.agent.put(format!("{}/{collection}/{name}", self.0.url));
+        let sent = request.header("Authorization", &self.0.authorization).send_json(object);
+        sent.with_context(|| format!("put {collection}/{name}"))
     }
 
     fn post(&self, collection: &str, object: &Value) -> Result<Response<ureq::Body>> {

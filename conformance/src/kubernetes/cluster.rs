@@ -19,6 +19,17 @@ pub const CLUSTER_CIDRS: &str = "10.244.0.0/16,fd00:244::/32";
 /// Ports that a pod answers on, TCP and UDP; the name it answers with is its own on each of them.
 pub const POD_PORTS: [u16; 3] = [8080, 8081, 9090];
 
+/// A router; addresses of the lab are unique: nothing to detect; and every refusal is said, also the hundredth in a second.
+const SETTINGS: [&str; 7] = [
+    "ipv4.ip_forward=1",
+    "ipv6.conf.all.forwarding=1",
+    "ipv6.conf.default.accept_dad=0",
+    "ipv4.icmp_ratemask=0",
+    "ipv6.icmp.ratelimit=0",
+    "ipv4.icmp_msgs_per_sec=1000000",
+    "ipv4.icmp_msgs_burst=1000000",
+];
+
 /// A control plane and the nodes it knows.
 #[derive(Debug)]
 pub struct Cluster {
@@ -102,8 +113,7 @@ impl Cluster {
 impl Member {
     fn new(lab: &Lab, switch: &Switch, name: &str, number: u8, count: usize) -> Result<Self> {
         let node = lab.node(name)?;
-        // Addresses of the lab are unique: nothing to detect.
-        for setting in ["ipv4.ip_forward=1", "ipv6.conf.all.forwarding=1", "ipv6.conf.default.accept_dad=0"] {
+        for setting in SETTINGS {
             node.sh(&format!("sysctl -qw net.{setting}"))?;
         }
         let member = Self { node, number, pods: BTreeMap::new(), servers: Vec::new() };
@@ -138,6 +148,11 @@ impl Member {
     /// Its addresses, IPv4 and IPv6.
     pub fn pod_addresses(&self, name: &str) -> [IpAddr; 2] {
         self.pods[name].1
+    }
+
+    /// Forgets every flow, so that whoever asks next is new to this node whatever port it got.
+    pub fn forget_flows(&self) -> Result<()> {
+        self.node.sh("conntrack -F").map(drop)
     }
 
     /// Whether packets from this address are the node's own: one of its addresses, or the one it has towards its pods.

@@ -49,11 +49,13 @@ impl Proxy {
     }
 }
 
-/// What an operator who wants quick changes tells kube-proxy. A namespace may not set the machine's limits of conntrack.
+/// What an operator who wants quick changes tells kube-proxy. By ClusterCIDR it would take pods of other nodes for its own
+/// when they ask at a node port, and send them, unmasked, to backends whose answers they do not recognize. A namespace may
+/// not set the machine's limits of conntrack.
 fn configuration(plane: &ControlPlane, member: &Member) -> Value {
     json!({
         "apiVersion": "kubeproxy.config.k8s.io/v1alpha1", "kind": "KubeProxyConfiguration",
-        "mode": "nftables", "hostnameOverride": member.name(), "clusterCIDR": CLUSTER_CIDRS,
+        "mode": "nftables", "hostnameOverride": member.name(), "clusterCIDR": CLUSTER_CIDRS, "detectLocalMode": "NodeCIDR",
         "clientConnection": {"kubeconfig": plane.kubeconfig_by_certificate()},
         "nftables": {"minSyncPeriod": "100ms"},
         "conntrack": {"maxPerCore": 0, "min": 0, "tcpCloseWaitTimeout": "0s", "tcpEstablishedTimeout": "0s"},

@@ -16,8 +16,8 @@ use super::tally::Outcome;
 /// Options of `traffic probe`. The targets are read from standard input, one a line.
 #[derive(Args)]
 pub struct Options {
-    /// How long to wait for a connection, and for an answer.
-    #[arg(long, default_value_t = 1000)]
+    /// How long to wait for a connection, and for an answer. A SYN is sent again after a second.
+    #[arg(long, default_value_t = 1300)]
     timeout_ms: u64,
     /// Ask exactly this often.
     #[arg(long)]
@@ -48,7 +48,7 @@ pub struct Probed {
 }
 
 /// Targets that are asked at the same time: what is lost waits without using anything.
-const AT_ONCE: usize = 48;
+const AT_ONCE: usize = 16;
 /// Tries for each answer that is known. With k backends known of k + 1, the last one stays unseen in one of a million.
 const TRIES: u64 = 20;
 /// Tries where there is nothing but refusals or errors; nothing but silence.

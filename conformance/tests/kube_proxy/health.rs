@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
 use fairlead_conformance::lab::Place;
 use fairlead_conformance::limit::patience;
 use fairlead_conformance::snapshot::Snapshot;
@@ -30,12 +29,11 @@ pub fn get(place: &Place, url: &str) -> (String, Vec<(String, String)>, String) 
 }
 
 /// A service's health-check port at both addresses of the node.
-pub fn of_service(facts: &mut Snapshot, key: &str, side: &Side<'_>, port: u16) -> Result<()> {
+pub fn of_service(facts: &mut Snapshot, key: &str, side: &Side<'_>, port: u16) {
     for (family, address) in [4, 6].into_iter().zip(side.member().addresses()) {
         let url = format!("http://{}/healthz", std::net::SocketAddr::new(address, port));
         tell(facts, &format!("{key}{family}"), get(&side.member().node, &url));
     }
-    Ok(())
 }
 
 /// One answer as facts. Times differ, and names that carry the side.

@@ -5,7 +5,8 @@ use fairlead_conformance::differential::Judgement;
 use fairlead_conformance::kubernetes::Proxy;
 
 use super::cases;
-use super::play::{Stage, play};
+use super::play::play;
+use super::stage::Stage;
 
 /// The judge judged: what it tells of kube-proxy does not depend on which side kube-proxy stands.
 #[test]

@@ -6,4 +6,5 @@ mod health;
 mod judged;
 mod play;
 mod side;
+mod stage;
 mod targets;

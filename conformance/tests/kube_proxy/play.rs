@@ -3,18 +3,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use fairlead_conformance::differential::Judgement;
-use fairlead_conformance::kubernetes::{Cluster, Proxy};
-use fairlead_conformance::lab::{Place, Running};
-use fairlead_conformance::limit::patience;
+use fairlead_conformance::lab::Place;
 use fairlead_conformance::snapshot::Snapshot;
 use fairlead_conformance::traffic::{self, Probed, Target};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::health;
-use super::side::{At, CLIENTS, FAR, NAMESPACE, NODES, PODS, Side, ZONES};
+use super::side::{At, CLIENTS, Side};
+use super::stage::Stage;
 use super::targets::{self, Asked};
 
 /// A case: its name, and its steps as they are at one place.
@@ -46,94 +46,23 @@ impl Step {
     }
 }
 
-/// The cluster with all its pods, and a proxy on each node.
-pub struct Stage {
-    pub cluster: Cluster,
-    _proxies: Vec<Running>,
-    settled: u8,
-}
+/// A case on a side: index of the side's own node, index of the case.
+type Key = (usize, usize);
 
-impl Stage {
-    /// `judged` runs on the first node and the second, kube-proxy far away.
-    pub fn new(name: &str, judged: [Proxy; 2]) -> Result<Self> {
-        let nodes: Vec<(&str, &str)> = NODES.into_iter().zip(ZONES).collect();
-        let mut cluster = Cluster::new(name, &nodes)?;
-        for (member, pods) in PODS.iter().enumerate() {
-            for pod in *pods {
-                cluster.serve(member, pod)?;
-            }
-        }
-        for (member, pod) in CLIENTS.iter().enumerate() {
-            cluster.pod(member, pod)?;
-        }
-        cluster.api().put(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}))?;
-        let mut proxies = Vec::new();
-        for (member, proxy) in cluster.members.iter().zip(judged.into_iter().chain([Proxy::Reference])) {
-            proxies.push(proxy.start(cluster.plane(), member)?);
-        }
-        let mut stage = Self { cluster, _proxies: proxies, settled: 0 };
-        stage.settle()?;
-        Ok(stage)
-    }
-
-    pub fn sides(&self) -> [Side<'_>; 2] {
-        [0, 1].map(|own| Side { cluster: &self.cluster, own })
-    }
-
-    pub fn write(&self, writes: &[Write]) -> Result<()> {
-        let api = self.cluster.api();
-        api.visit(|visit| {
-            for write in writes {
-                match write {
-                    Write::Put(object) => {
-                        visit.put(object)?;
-                        if object["status"].is_object() && object["kind"] == "Service" {
-                            visit.patch(object, "status", &json!({"status": object["status"]}))?;
-                        }
-                    }
-                    Write::Delete(object) => visit.delete(object)?,
-                }
-            }
-            Ok(())
-        })
-    }
-
-    /// Waits until every proxy has taken what was written so far: a new Service and its slice, written last, are answered.
-    /// Each kind comes in one stream, in order: what answers the last of both has seen all before.
-    pub fn settle(&mut self) -> Result<()> {
-        self.settled += 1;
-        let (address, name) = (format!("10.96.8.{}", self.settled), format!("settled-{}", self.settled));
-        let [four, _] = self.cluster.members[FAR].pod_addresses(PODS[FAR][0]);
-        let port = json!({"name": "main", "protocol": "TCP", "port": 80});
-        self.write(&[
-            Write::Put(json!({
-                "apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": NAMESPACE},
-                "spec": {"clusterIP": address, "ports": [port]},
-            })),
-            Write::Put(json!({
-                "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
-                "metadata": {"name": name, "namespace": NAMESPACE, "labels": {"kubernetes.io/service-name": name}},
-                "endpoints": [{"addresses": [four]}], "ports": [{"name": "main", "protocol": "TCP", "port": 8080}],
-            })),
-        ])?;
-        let target: Target = format!("tcp:{address}:80").parse().map_err(anyhow::Error::msg)?;
-        let limit = patience(30).as_millis().to_string();
-        for member in &self.cluster.members {
-            let job = traffic::probe(&[target])?.args(["--timeout-ms", "50", "--until-answered-ms", &limit]);
-            let probed = traffic::probed(member.node.output(&job)?)?;
-            let answered = probed.first().is_some_and(|probed| !probed.answered.is_empty());
-            ensure!(answered, "the proxy on node {} has not taken what was written last: {probed:?}", member.name());
-        }
-        Ok(())
-    }
+/// What is known of the cases while they are played.
+#[derive(Default)]
+struct Played {
+    /// What was asked so far: what was taken away is asked again.
+    asked: BTreeMap<Key, BTreeSet<Asked>>,
+    /// Ports of health checks.
+    health: BTreeMap<Key, u16>,
 }
 
 /// Plays all cases at once, step by step, and judges them.
 pub fn play(stage: &mut Stage, cases: &[Case], judgement: &mut Judgement) -> Result<()> {
-    // What each case of each side has asked so far: what was taken away is asked again.
-    let mut asked: BTreeMap<(usize, usize), BTreeSet<Asked>> = BTreeMap::new();
-    let mut health_ports: BTreeMap<(usize, usize), u16> = BTreeMap::new();
+    let mut played = Played::default();
     for turn in 0.. {
+        // The names of this turn's steps; cases that have come to their end are missing.
         let mut names: BTreeMap<usize, &'static str> = BTreeMap::new();
         let mut writes = Vec::new();
         for side in stage.sides() {
@@ -141,51 +70,21 @@ pub fn play(stage: &mut Stage, cases: &[Case], judgement: &mut Judgement) -> Res
                 let at = At { side, number: u8::try_from(index).context("that many cases")? };
                 let Some(step) = make(&at).into_iter().nth(turn) else { continue };
                 names.insert(index, step.name);
-                for write in &step.writes {
-                    if let Write::Put(service) = write
-                        && service["kind"] == "Service"
-                    {
-                        let name = service["metadata"]["name"].as_str().and_then(|name| name.rsplit('-').next());
-                        let found = targets::of(service, name.unwrap_or_default(), &side);
-                        asked.entry((side.own, index)).or_default().extend(found);
-                        if let Some(port) = service["spec"]["healthCheckNodePort"].as_u64() {
-                            health_ports.insert((side.own, index), u16::try_from(port).context("a port")?);
-                        }
-                    }
-                }
+                played.note(&side, index, &step)?;
                 writes.extend(step.writes);
             }
         }
         if names.is_empty() {
             return Ok(());
         }
+        let began = Instant::now();
         stage.write(&writes)?;
         stage.settle()?;
-        let mut facts: BTreeMap<(usize, usize), Snapshot> = BTreeMap::new();
-        for side in stage.sides() {
-            let wanted: Vec<(usize, &Asked)> = names
-                .keys()
-                .flat_map(|index| asked.get(&(side.own, *index)).into_iter().flatten().map(move |one| (*index, one)))
-                .collect();
-            let client = side.member().pod(CLIENTS[side.own]);
-            let own = side.member().pod_addresses(CLIENTS[side.own]);
-            for (from, place, asker) in [("pod", &**client, Some(own)), ("host", &*side.member().node, None)] {
-                let results =
-                    ask(place, wanted.iter().map(|(_, one)| *one).filter(|one| asker.is_none() || !one.host_only))?;
-                for (index, one) in &wanted {
-                    let Some(probed) = results.get(&one.target) else { continue };
-                    let snapshot = facts.entry((side.own, *index)).or_default();
-                    let key = format!("{}: {from} {}", names[index], one.label);
-                    tell(snapshot, &key, probed, &side, asker);
-                }
-            }
-            for index in names.keys() {
-                if let Some(port) = health_ports.get(&(side.own, *index)) {
-                    let snapshot = facts.entry((side.own, *index)).or_default();
-                    health::of_service(snapshot, &format!("{}: health", names[index]), &side, *port)?;
-                }
-            }
+        for member in &stage.cluster.members {
+            member.forget_flows()?;
         }
+        let settled = began.elapsed().as_secs_f64();
+        let mut facts = played.ask(stage, &names)?;
         for index in names.keys() {
             let [reference, ours] = [0, 1].map(|own| facts.remove(&(own, *index)).unwrap_or_default());
             if std::env::var_os("FAIRLEAD_SHOW").is_some() {
@@ -193,26 +92,104 @@ pub fn play(stage: &mut Stage, cases: &[Case], judgement: &mut Judgement) -> Res
             }
             judgement.add(cases[*index].0, reference.diff(&ours));
         }
+        let asked = began.elapsed().as_secs_f64();
+        eprintln!(
+            "step {}: {} cases, {} writes: settled after {settled:.1} s, asked after {asked:.1} s",
+            turn + 1,
+            names.len(),
+            writes.len()
+        );
     }
     Ok(())
 }
 
-fn ask<'a>(place: &Place, wanted: impl Iterator<Item = &'a Asked>) -> Result<BTreeMap<String, Probed>> {
-    let targets: BTreeSet<&str> = wanted.map(|one| one.target.as_str()).collect();
-    let targets = targets.into_iter().map(|text| text.parse::<Target>().map_err(anyhow::Error::msg));
-    let results = traffic::probed(place.output(&traffic::probe(&targets.collect::<Result<Vec<_>>>()?)?)?)?;
-    Ok(results.into_iter().map(|probed| (probed.target.clone(), probed)).collect())
+impl Played {
+    fn note(&mut self, side: &Side<'_>, index: usize, step: &Step) -> Result<()> {
+        for write in &step.writes {
+            let Write::Put(object) = write else { continue };
+            if object["kind"] == "Service" {
+                // The last part: the name that it has on both sides.
+                let name = object["metadata"]["name"].as_str().and_then(|name| name.rsplit('-').next());
+                let found = targets::of(object, name.unwrap_or_default(), side);
+                self.asked.entry((side.own, index)).or_default().extend(found);
+                if let Some(port) = object["spec"]["healthCheckNodePort"].as_u64() {
+                    self.health.insert((side.own, index), u16::try_from(port).context("a port")?);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks everything, from a pod and from a process of each side's node, at the same time.
+    fn ask(&self, stage: &Stage, names: &BTreeMap<usize, &'static str>) -> Result<BTreeMap<Key, Snapshot>> {
+        let mut facts: BTreeMap<Key, Snapshot> = BTreeMap::new();
+        let askers = stage.sides().into_iter().flat_map(|side| [(side, true), (side, false)]);
+        let found = std::thread::scope(|scope| {
+            let begun: Vec<_> =
+                askers.map(|(side, pod)| scope.spawn(move || self.ask_from(&side, pod, names))).collect();
+            begun
+                .into_iter()
+                .map(|one| one.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+                .collect::<Vec<_>>()
+        });
+        for (key, fact, value) in found.into_iter().collect::<Result<Vec<_>>>()?.into_iter().flatten() {
+            facts.entry(key).or_default().add(fact, value);
+        }
+        for side in stage.sides() {
+            for (index, name) in names {
+                if let Some(port) = self.health.get(&(side.own, *index)) {
+                    let snapshot = facts.entry((side.own, *index)).or_default();
+                    health::of_service(snapshot, &format!("{name}: health"), &side, *port);
+                }
+            }
+        }
+        Ok(facts)
+    }
+
+    fn ask_from(
+        &self,
+        side: &Side<'_>,
+        pod: bool,
+        names: &BTreeMap<usize, &'static str>,
+    ) -> Result<Vec<(Key, String, String)>> {
+        let member = side.member();
+        let (from, place, asker): (_, &Place, _) = match pod {
+            true => ("pod", member.pod(CLIENTS[side.own]), Some(member.pod_addresses(CLIENTS[side.own]))),
+            false => ("host", &member.node, None),
+        };
+        let of_case = |index: &usize| self.asked.get(&(side.own, *index)).into_iter().flatten();
+        let wanted: Vec<(usize, &Asked)> = names
+            .keys()
+            .flat_map(|index| of_case(index).map(move |one| (*index, one)))
+            .filter(|(_, one)| !(pod && one.host_only))
+            .collect();
+        let targets: BTreeSet<&str> = wanted.iter().map(|(_, one)| one.target.as_str()).collect();
+        let targets = targets.into_iter().map(|text| text.parse::<Target>().map_err(anyhow::Error::msg));
+        let results = traffic::probed(place.output(&traffic::probe(&targets.collect::<Result<Vec<_>>>()?)?)?)?;
+        let results: BTreeMap<String, Probed> =
+            results.into_iter().map(|probed| (probed.target.clone(), probed)).collect();
+        let mut facts = Vec::new();
+        for (index, one) in wanted {
+            let probed = results.get(&one.target).with_context(|| format!("nothing was said of {}", one.target))?;
+            let key = format!("{}: {from} {}", names[&index], one.label);
+            facts.extend(
+                told(&key, probed, side, asker).into_iter().map(|(fact, value)| ((side.own, index), fact, value)),
+            );
+        }
+        Ok(facts)
+    }
 }
 
 /// Who answered, and whom they saw.
-fn tell(facts: &mut Snapshot, key: &str, probed: &Probed, side: &Side<'_>, asker: Option<[IpAddr; 2]>) {
+pub fn told(key: &str, probed: &Probed, side: &Side<'_>, asker: Option<[IpAddr; 2]>) -> Vec<(String, String)> {
     let mut words: BTreeSet<String> = probed.answered.keys().map(|pod| side.role_of(pod)).collect();
     words.extend((probed.refused > 0).then(|| "refused".to_owned()));
     words.extend((probed.lost > 0).then(|| "lost".to_owned()));
     words.extend(probed.failed.keys().cloned());
-    facts.add(key, words.into_iter().collect::<Vec<_>>().join(", "));
+    let mut facts = vec![(key.to_owned(), words.into_iter().collect::<Vec<_>>().join(", "))];
     if !probed.clients.is_empty() {
         let seen: BTreeSet<String> = probed.clients.iter().map(|client| side.client_of(client, asker)).collect();
-        facts.add(format!("{key}, client seen"), seen.into_iter().collect::<Vec<_>>().join(", "));
+        facts.push((format!("{key}, client seen"), seen.into_iter().collect::<Vec<_>>().join(", ")));
     }
+    facts
 }
