@@ -3,6 +3,8 @@
 //! There is one way back from everything: a write that failed, a dump that shows drift, a predecessor that was killed. Let a
 //! grace period pass, read the maps, take them for what they are, diff against what is desired.
 
+mod write;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -10,7 +12,8 @@ use anyhow::{Context, Result};
 use fairlead_proxy_model::{Actual, Desired, Entry, MapOp, NoRoom, Retired, diff};
 use serde::{Deserialize, Serialize};
 
-use crate::maps::{GracePeriod, Maps};
+use crate::maps::{GracePeriod, Host, Maps};
+use write::{can_share_a_call, write, write_together};
 
 /// First pause after a failed write; each further one is twice as long …
 const BACK_OFF: Duration = Duration::from_millis(100);
@@ -58,6 +61,25 @@ enum Waiting {
     Rest,
 }
 
+/// What the programs are to know of the node itself.
+#[derive(Default)]
+struct Told {
+    host: Host,
+    /// Whether they may know something else.
+    stale: bool,
+}
+
+/// Whether what an earlier version attached is still to be taken away.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Predecessors {
+    /// As soon as everything is written.
+    #[default]
+    Waiting,
+    /// Not before [`Applier::let_go`]: what they serve may be in what is not known yet.
+    Held,
+    Gone,
+}
+
 /// The only writer of the maps.
 pub struct Applier<M> {
     maps: M,
@@ -71,6 +93,8 @@ pub struct Applier<M> {
     held_over: BTreeSet<Entry>,
     /// Not to be taken away; see [`Applier::hold`].
     hold: BTreeSet<Entry>,
+    host: Told,
+    predecessors: Predecessors,
     back_off: Duration,
     last_error: Option<String>,
     tally: Tally,
@@ -93,6 +117,8 @@ impl<M: Maps> Applier<M> {
             no_room: BTreeMap::new(),
             held_over: BTreeSet::new(),
             hold: BTreeSet::new(),
+            host: Told::default(),
+            predecessors: Predecessors::default(),
             back_off: BACK_OFF,
             last_error: None,
             tally: Tally::default(),
@@ -112,12 +138,24 @@ impl<M: Maps> Applier<M> {
     /// From now on nothing of what the maps hold is taken away, until it has been desired or [`Applier::let_go`] is called.
     pub fn hold(&mut self) {
         self.hold = self.actual.entries().collect();
+        if self.predecessors == Predecessors::Waiting {
+            self.predecessors = Predecessors::Held;
+        }
     }
 
     /// Ends [`Applier::hold`].
     pub fn let_go(&mut self) {
         self.hold.clear();
+        if self.predecessors == Predecessors::Held {
+            self.predecessors = Predecessors::Waiting;
+        }
         self.dirty.extend(std::mem::take(&mut self.held_over));
+    }
+
+    /// What the programs are to know of the node itself; written with the next step.
+    pub fn set_host(&mut self, host: Host) {
+        self.host.stale |= self.host.host != host;
+        self.host.host = host;
     }
 
     /// Compares the maps with what they should hold, as soon as nothing is retired, and repairs them.
@@ -125,6 +163,7 @@ impl<M: Maps> Applier<M> {
         if self.phase == Phase::Steady {
             self.phase = Phase::Verify;
         }
+        self.host.stale = true;
     }
 
     /// Does what can be done now without waiting.
@@ -236,31 +275,64 @@ impl<M: Maps> Applier<M> {
         self.no_room.extend(plan.failed);
         self.held_over.extend(plan.held_over);
         self.waiting.extend(plan.deferred);
-        let failures = self.run(plan.ops);
+        let failures = self.run(plan.ops).or_else(|| self.tell_host());
         if let Some(text) = failures {
             return self.failure(text);
         }
+        self.retire_predecessors();
         self.back_off = BACK_OFF;
         self.last_error = None;
         if self.in_flight.is_none() && self.actual.has_retired() { self.begin_grace() } else { Next::default() }
     }
 
-    /// Writes in order. A frontend whose write failed gets no further write; the others go on.
+    /// Writes in order. An entry whose write failed gets no further write; the others go on.
     fn run(&mut self, ops: Vec<(Entry, MapOp)>) -> Option<String> {
         let mut failed: BTreeMap<Entry, String> = BTreeMap::new();
-        for (key, op) in ops {
-            if failed.contains_key(&key) {
+        for run in ops.chunk_by(|(_, one), (_, next)| can_share_a_call(one, next)) {
+            if run.len() > 1 && failed.is_empty() && write_together(&mut self.maps, run).is_ok() {
+                self.tally.operations += run.len() as u64;
                 continue;
             }
-            self.tally.operations += 1;
-            if let Err(error) = write(&mut self.maps, &op) {
-                self.tally.failed += 1;
-                failed.insert(key, format!("{error:#}"));
+            for (key, op) in run {
+                if failed.contains_key(key) {
+                    continue;
+                }
+                self.tally.operations += 1;
+                if let Err(error) = write(&mut self.maps, op) {
+                    self.tally.failed += 1;
+                    failed.insert(*key, format!("{error:#}"));
+                }
             }
         }
         let more = failed.len().saturating_sub(1);
         let first = failed.into_values().next()?;
         Some(if more == 0 { first } else { format!("{first} (and {more} more)") })
+    }
+
+    fn tell_host(&mut self) -> Option<String> {
+        if self.host.stale {
+            if let Err(error) = self.maps.tell_host(&self.host.host) {
+                return Some(format!("{error:#}"));
+            }
+            self.host.stale = false;
+        }
+        None
+    }
+
+    /// A predecessor that stays does no harm but to what has changed since: tried again with the next write.
+    fn retire_predecessors(&mut self) {
+        if self.predecessors != Predecessors::Waiting || !self.is_written() {
+            return;
+        }
+        match self.maps.retire_predecessors() {
+            Ok(removed) => {
+                for line in removed {
+                    tracing::info!("an earlier version: {line}");
+                }
+                self.predecessors = Predecessors::Gone;
+            }
+            Err(error) => tracing::error!("what an earlier version attached is still there: {error:#}"),
+        }
     }
 
     fn failure(&mut self, text: String) -> Next {
@@ -275,21 +347,6 @@ impl<M: Maps> Applier<M> {
     fn begin_grace(&mut self) -> Next {
         self.in_flight = Some(Waiting::Release(self.actual.take_retired()));
         Next { grace: Some(self.maps.grace_period()), retry: None }
-    }
-}
-
-fn write<M: Maps>(maps: &mut M, op: &MapOp) -> Result<()> {
-    match op {
-        MapOp::PutBackends { base, backends } => maps.put_backends(*base, backends),
-        MapOp::SwitchSet { slot, word } => maps.switch_set(*slot, *word),
-        MapOp::PutFrontend { key, value } => maps.put_frontend(key, value),
-        MapOp::DeleteFrontend { key } => maps.delete_frontend(key),
-        MapOp::PutRange { key, tag } => maps.put_range(key, *tag),
-        MapOp::DeleteRange { key } => maps.delete_range(key),
-        MapOp::SetOptions { slot, word } => maps.set_options(*slot, *word),
-        MapOp::PutAddress { addr, value } => maps.put_address(addr, *value),
-        MapOp::DeleteAddress { addr } => maps.delete_address(addr),
-        MapOp::ClearSlot { slot } => maps.clear_slot(*slot),
     }
 }
 

@@ -39,7 +39,7 @@ static SETS: Array<SetWord, { DEFAULT_SLOTS as usize }, { BPF_F_MMAPABLE as usiz
 static OPTIONS: Array<OptionsWord, { DEFAULT_SLOTS as usize }, { BPF_F_MMAPABLE as usize }> = Array::new();
 
 #[btf_map]
-static BACKENDS: Array<Backend, { DEFAULT_BACKENDS as usize }> = Array::new();
+static BACKENDS: Array<Backend, { DEFAULT_BACKENDS as usize }, { BPF_F_MMAPABLE as usize }> = Array::new();
 
 /// Preallocated, as `FRONTENDS`.
 #[btf_map]

@@ -13,6 +13,7 @@ use fairlead_kernel::error::Errno;
 use super::pins::Pins;
 
 /// The cgroup whose sockets are served, with everything below it.
+#[derive(Debug)]
 pub struct Cgroup {
     directory: File,
     path: PathBuf,

@@ -1,7 +1,8 @@
 //! The proxy's hold on the kernel: the programs loaded, their maps and links pinned below `<bpffs>/fairlead/v<ABI>`.
 //!
 //! Decides no service. Invariants others may rely on: a link that exists is replaced in place and never detached first; no
-//! map is used whose shape was not compared with what this build expects; who writes holds the lock on the pin directory.
+//! map is used whose shape was not compared with what this build expects; who writes holds the lock on the pin directory;
+//! what a build of another ABI version attached goes on until [`Predecessors::retire`].
 //!
 //! Maps are made and pinned before anything is attached, links after every program has passed the verifier: whatever fails,
 //! the connections of the node go on as they did. What a crash left half made, the next start completes.
@@ -9,7 +10,7 @@
 mod links;
 mod pins;
 mod remove;
-mod requirements;
+pub mod requirements;
 mod shapes;
 #[cfg(test)]
 mod tests;
@@ -38,8 +39,8 @@ use pins::Tree;
 /// Loads, pins and attaches what is missing, and replaces in place the programs that are attached.
 ///
 /// Leaves things as they were when it fails: what it pinned is removed again, unless there was something before.
-/// Errors: not allowed, not a bpffs or a cgroup2, a kernel before 6.1, another daemon on these pins, a pinned map of another
-/// shape, pins of another ABI version, a program that the verifier refuses. Each says what to do.
+/// Errors: not allowed, not a bpffs or a cgroup2, a kernel before 6.1, another daemon on these pins or on those of another ABI
+/// version, a pinned map of another shape, a program that the verifier refuses. Each says what to do.
 pub fn ensure(bpffs_root: &Path, cgroup_root: &Path, sizes: Sizes) -> Result<KernelMaps> {
     requirements::kernel()?;
     requirements::privileges()?;
@@ -48,17 +49,25 @@ pub fn ensure(bpffs_root: &Path, cgroup_root: &Path, sizes: Sizes) -> Result<Ker
     shapes::check_sizes(sizes)?;
     let cgroup = Cgroup::open(cgroup_root)?;
     let tree = Tree::at(bpffs_root);
-    tree.refuse_other_versions()?;
+    let others = tree.others()?;
+    let locks = others.iter().map(Pins::lock).collect::<Result<Vec<_>>>()?;
     let fresh = !tree.is_there();
-    let attached = attach(&tree, &cgroup, sizes);
-    if attached.is_err() && fresh {
-        // The first error is the one to report; this one would say the same about the same place.
-        let _ = remove::remove(&tree, &cgroup);
+    match attach(&tree, &cgroup, sizes) {
+        Ok((pins, lock)) => {
+            let pinned = others.into_iter().zip(locks).collect();
+            KernelMaps::open(&pins, lock, Predecessors { tree, cgroup, pinned })
+        }
+        Err(error) => {
+            if fresh {
+                // The first error is the one to report; this one would say the same about the same place.
+                let _ = remove::remove_version(&tree, &tree.pins(), &cgroup);
+            }
+            Err(error)
+        }
     }
-    attached
 }
 
-fn attach(tree: &Tree, cgroup: &Cgroup, sizes: Sizes) -> Result<KernelMaps> {
+fn attach(tree: &Tree, cgroup: &Cgroup, sizes: Sizes) -> Result<(Pins, Lock)> {
     let pins = tree.create()?;
     let lock = pins.lock()?;
     recover_maps(&pins)?;
@@ -67,7 +76,32 @@ fn attach(tree: &Tree, cgroup: &Cgroup, sizes: Sizes) -> Result<KernelMaps> {
     for (name, program) in &programs {
         links::ensure(&pins, cgroup, name, program.as_fd())?;
     }
-    KernelMaps::open(&pins, Some(lock))
+    Ok((pins, lock))
+}
+
+/// What builds of another ABI version attached, with the locks on it. Their programs were attached before ours and run before
+/// them: what they translate is no service to ours, what they do not know is left to ours. So services go on by the tables
+/// of the last one while ours are filled.
+#[derive(Debug)]
+pub struct Predecessors {
+    tree: Tree,
+    cgroup: Cgroup,
+    pinned: Vec<(Pins, Lock)>,
+}
+
+impl Predecessors {
+    /// Detaches them and removes their pins, now that our tables are filled. One line for each thing removed. What could not
+    /// be removed is tried again with the next call.
+    ///
+    /// Sockets that they connected stay connected; `getpeername` of these names the backend from now on.
+    pub fn retire(&mut self) -> Result<Vec<String>> {
+        let mut removed = Vec::new();
+        while let Some((pins, _lock)) = self.pinned.last() {
+            removed.extend(remove::remove_version(&self.tree, pins, &self.cgroup)?);
+            self.pinned.pop();
+        }
+        Ok(removed)
+    }
 }
 
 /// Pins again the maps whose pins are gone while linked programs still use them: a new map beside an old program would be
@@ -153,7 +187,7 @@ pub fn inspect(bpffs_root: &Path, cgroup_root: &Path) -> Result<Option<Inspectio
     }
     requirements::privileges()?;
     let pins = tree.pins();
-    let maps = KernelMaps::open(&pins, None)?;
+    let maps = KernelMaps::look(&pins)?;
     let cgroup = Cgroup::open(cgroup_root)?;
     let links = program::ALL.into_iter().map(|name| links::state(&pins, &cgroup, name)).collect::<Result<_>>()?;
     Ok(Some(Inspection { maps, links }))

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow};
 use fairlead_ebpf_shared::ABI_VERSION;
 use fairlead_kernel::error::Errno;
 use nix::fcntl::{Flock, FlockArg};
@@ -15,6 +15,7 @@ use crate::lock;
 pub type Lock = Flock<File>;
 
 /// `<bpffs>/fairlead`: the pins of every ABI version.
+#[derive(Debug)]
 pub struct Tree {
     root: PathBuf,
 }
@@ -71,21 +72,15 @@ impl Tree {
         Ok(found)
     }
 
-    /// Programs of two versions on one cgroup would both translate, one of them by tables that nobody writes any more.
-    pub fn refuse_other_versions(&self) -> Result<()> {
+    /// What builds with another ABI version left here.
+    pub fn others(&self) -> Result<Vec<Pins>> {
         let ours = self.pins().root;
-        match self.versions()?.into_iter().find(|pins| pins.root != ours) {
-            Some(other) => bail!(
-                "{} holds what another version of fairlead-proxy attached; this one has ABI version {ABI_VERSION}. Run \
-                 `fairlead-proxy cleanup` first: services are interrupted from then until this one runs",
-                other.root.display()
-            ),
-            None => Ok(()),
-        }
+        Ok(self.versions()?.into_iter().filter(|pins| pins.root != ours).collect())
     }
 }
 
 /// The pins of one ABI version.
+#[derive(Debug)]
 pub struct Pins {
     root: PathBuf,
 }

@@ -28,33 +28,67 @@ pub fn cleanup(bpffs_root: &Path, cgroup_root: &Path) -> Result<Vec<String>> {
     removed
 }
 
-/// As [`cleanup`], for who holds the lock.
-pub fn remove(tree: &Tree, cgroup: &Cgroup) -> Result<Vec<String>> {
-    let mut removed = Vec::new();
-    let mut failed = Vec::new();
+/// As [`cleanup`], for who holds the locks.
+fn remove(tree: &Tree, cgroup: &Cgroup) -> Result<Vec<String>> {
+    let mut done = Done::default();
     for pins in tree.versions()? {
-        each_in(&pins.links(), &mut failed, |pin| {
+        done.remove_version(&pins, cgroup);
+    }
+    done.remove_directory(tree.root());
+    done.outcome()
+}
+
+/// Takes away one version, for who holds its lock; its directory goes too, and `fairlead` if it is empty then.
+pub fn remove_version(tree: &Tree, pins: &Pins, cgroup: &Cgroup) -> Result<Vec<String>> {
+    let mut done = Done::default();
+    done.remove_version(pins, cgroup);
+    if tree.versions()?.is_empty() {
+        done.remove_directory(tree.root());
+    }
+    done.outcome()
+}
+
+#[derive(Default)]
+struct Done {
+    removed: Vec<String>,
+    failed: Vec<Error>,
+}
+
+impl Done {
+    fn remove_version(&mut self, pins: &Pins, cgroup: &Cgroup) {
+        let Self { removed, failed } = self;
+        each_in(&pins.links(), failed, |pin| {
             let place = links::place(pin, cgroup)?;
             links::discard(pin)?;
             removed.push(format!("detached {} {place}", name(pin)));
             Ok(())
         });
-        each_in(&pins.maps(), &mut failed, |pin| {
+        each_in(&pins.maps(), failed, |pin| {
             fs::remove_file(pin).with_context(|| format!("remove {}", pin.display()))?;
             removed.push(format!("removed map {}", name(pin)));
             Ok(())
         });
         for directory in [pins.links(), pins.maps(), pins.root().into()] {
-            failed.extend(remove_directory(&directory, &mut removed).err());
+            self.remove_directory(&directory);
         }
     }
-    failed.extend(remove_directory(tree.root(), &mut removed).err());
-    match failed.len() {
-        0 => Ok(removed),
-        _ => {
-            let texts: Vec<String> = failed.iter().map(|error| format!("{error:#}")).collect();
-            Err(anyhow!("not everything could be removed: {}", texts.join("; ")))
+
+    fn remove_directory(&mut self, directory: &Path) {
+        match fs::remove_dir(directory) {
+            Ok(()) => self.removed.push(format!("removed {}", directory.display())),
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => {
+                self.failed.push(Error::new(error).context(format!("remove directory {}", directory.display())));
+            }
         }
+    }
+
+    fn outcome(self) -> Result<Vec<String>> {
+        if self.failed.is_empty() {
+            return Ok(self.removed);
+        }
+        let texts: Vec<String> = self.failed.iter().map(|error| format!("{error:#}")).collect();
+        Err(anyhow!("not everything could be removed: {}", texts.join("; ")))
     }
 }
 
@@ -70,15 +104,6 @@ fn each_in(directory: &Path, failed: &mut Vec<Error>, mut deed: impl FnMut(&Path
     let mut paths: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
     paths.sort_unstable();
     failed.extend(paths.iter().filter_map(|path| deed(path).err()));
-}
-
-fn remove_directory(directory: &Path, removed: &mut Vec<String>) -> Result<()> {
-    match fs::remove_dir(directory) {
-        Ok(()) => removed.push(format!("removed {}", directory.display())),
-        Err(error) if error.kind() == ErrorKind::NotFound => {}
-        Err(error) => return Err(error).with_context(|| format!("remove directory {}", directory.display())),
-    }
-    Ok(())
 }
 
 fn name(pin: &Path) -> std::borrow::Cow<'_, str> {

@@ -3,7 +3,8 @@
 
 use anyhow::{Result, bail};
 use fairlead_ebpf_shared::{
-    AddressWord, Affinity, AffinityKey, Backend, ClientAddresses, ConfigWord, DEFAULT_AFFINITY, DEFAULT_CLIENTS, DEFAULT_REPLIES, Frontend, FrontendKey, OptionsWord, Origin, RangeKey, RangeTag, Reason, ReplyKey, SetWord, map,
+    AddressWord, Affinity, AffinityKey, Backend, ClientAddresses, ConfigWord, DEFAULT_AFFINITY, DEFAULT_CLIENTS,
+    DEFAULT_REPLIES, Frontend, FrontendKey, OptionsWord, Origin, RangeKey, RangeTag, Reason, ReplyKey, SetWord, map,
 };
 use fairlead_kernel::bpf::{Map, MapInfo};
 use fairlead_proxy_model::Sizes;
@@ -42,15 +43,15 @@ pub fn expected(sizes: Sizes) -> [Shape; map::ALL.len()] {
     [
         shape::<FrontendKey, Frontend>(map::FRONTENDS, HASH, slots, 0, frontends),
         shape::<u32, SetWord>(map::SETS, ARRAY, slots, MMAPABLE, frontends),
-        shape::<u32, Backend>(map::BACKENDS, ARRAY, backends, 0, per_backend),
+        shape::<u32, Backend>(map::BACKENDS, ARRAY, backends, MMAPABLE, per_backend),
         shape::<i32, Origin>(map::ORIGINS, SK_STORAGE, 0, NO_PREALLOC, None),
         shape::<ReplyKey, Origin>(map::REPLIES, LRU_HASH, DEFAULT_REPLIES, 0, None),
         shape::<u32, u64>(map::COUNTERS, PERCPU_ARRAY, Reason::ALL.len() as u32, 0, None),
         shape::<u32, u64>(map::SLOT_COUNTERS, PERCPU_ARRAY, slots, 0, frontends),
         shape::<u32, OptionsWord>(map::OPTIONS, ARRAY, slots, MMAPABLE, frontends),
-        shape::<[u8; 16], AddressWord>(map::ADDRESSES, HASH, addresses, 0, None),
+        shape::<[u8; 16], AddressWord>(map::ADDRESSES, HASH, addresses, 0, Some("--max-addresses")),
         shape::<AffinityKey, Affinity>(map::AFFINITY, LRU_HASH, DEFAULT_AFFINITY, 0, None),
-        shape::<RangeKey, RangeTag>(map::RANGES, LPM_TRIE, ranges, NO_PREALLOC, None),
+        shape::<RangeKey, RangeTag>(map::RANGES, LPM_TRIE, ranges, NO_PREALLOC, Some("--max-source-ranges")),
         shape::<u64, ClientAddresses>(map::CLIENTS, HASH, DEFAULT_CLIENTS, 0, None),
         shape::<u32, u64>(map::CONFIG, ARRAY, ConfigWord::ALL.len() as u32, MMAPABLE, None),
     ]

@@ -12,17 +12,19 @@ use std::thread;
 
 use aya::maps::{Array, MapData};
 use fairlead_ebpf_shared::{
-    ABI_VERSION, Backend, Be16, Frontend, FrontendKey, IPPROTO_UDP, Options, OptionsWord, SetWord, frontend_tag, map,
-    mapped, program,
+    ABI_VERSION, Backend, Be16, ClientAddresses, ConfigWord, Frontend, FrontendKey, IPPROTO_UDP, Options, OptionsWord,
+    SetWord, frontend_tag, map, mapped, program,
 };
-use fairlead_kernel::bpf::{self, Map};
+use fairlead_kernel::bpf::{self, Map, MappedArray};
+use fairlead_kernel::netns;
 use fairlead_proxy_model::Sizes;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
+use zerocopy::IntoBytes;
 
 use super::{cleanup, ensure, inspect};
-use crate::maps::Maps;
 use crate::maps::kernel::KernelMaps;
+use crate::maps::{Host, Maps};
 
 const SIZES: Sizes = Sizes { slots: 64, backends: 256, addresses: 64, ranges: 64 };
 const VIP: &str = "10.96.0.1:53";
@@ -271,16 +273,83 @@ fn cleanup_detaches_at_once_says_what_it_did_and_may_be_run_again() {
 }
 
 #[test]
-fn the_pins_of_another_abi_version_are_refused_and_cleaned_up() {
+fn an_earlier_version_serves_until_the_tables_are_filled_and_is_then_taken_away() {
     let sandbox = Sandbox::new();
-    for directory in ["fairlead", "fairlead/v999"] {
-        fs::create_dir(sandbox.bpffs.path().join(directory)).expect("a directory");
-    }
+    // A predecessor: these programs and maps, under the name of an earlier version.
+    serve(&mut sandbox.ensure().expect("the earlier version starts"));
+    let earlier = sandbox.bpffs.path().join("fairlead/v1");
+    fs::rename(sandbox.pin(""), &earlier).expect("bpffs lets a directory be renamed");
+
+    let mut maps = sandbox.ensure().expect("this version starts beside it");
+    assert!(is_served(), "by the earlier one: the tables of this one are empty");
+    assert_eq!(maps.dump().expect("dump"), fairlead_proxy_model::Dump::default());
     let refusal = sandbox.refusal();
-    assert!(refusal.contains("fairlead/v999 holds what another version of fairlead-proxy attached"), "{refusal}");
+    assert!(refusal.contains("another fairlead-proxy holds"), "both versions' pins are locked: {refusal}");
+    // The machine stops here; the next start finds both.
+    drop(maps);
+    maps = sandbox.ensure().expect("restart");
+    serve(&mut maps);
+    assert!(is_served(), "by the earlier one still, whose answer is no service to this one");
+    let removed = maps.retire_predecessors().expect("retire");
+    assert!(removed.contains(&format!("detached connect4 from cgroup {}", sandbox.cgroup.display())), "{removed:?}");
+    assert!(!earlier.exists() && is_served(), "by this one");
+    assert_eq!(maps.retire_predecessors().expect("retire again"), Vec::<String>::new());
+    drop(maps);
+    drop(sandbox.ensure().expect("and once more"));
+}
+
+#[test]
+fn connections_go_on_while_an_earlier_version_is_superseded() {
+    let sandbox = Sandbox::new();
+    serve(&mut sandbox.ensure().expect("the earlier version starts"));
+    fs::rename(sandbox.pin(""), sandbox.bpffs.path().join("fairlead/v1")).expect("rename");
+    let over = AtomicBool::new(false);
+    let connected = thread::scope(|scope| {
+        let client = scope.spawn(|| {
+            let mut connected = 0_u64;
+            while !over.load(Ordering::Relaxed) {
+                assert!(is_served(), "connection {connected} was not led to a backend");
+                connected += 1;
+            }
+            connected
+        });
+        let mut maps = sandbox.ensure().expect("this version starts");
+        serve(&mut maps);
+        let retired = maps.retire_predecessors();
+        over.store(true, Ordering::Relaxed);
+        retired.expect("retire");
+        client.join().expect("no connection failed")
+    });
+    assert!(connected > 0);
+}
+
+#[test]
+fn an_earlier_versions_running_daemon_keeps_a_later_one_from_starting() {
+    let sandbox = Sandbox::new();
+    let _running = sandbox.ensure().expect("the earlier version starts");
+    fs::rename(sandbox.pin(""), sandbox.bpffs.path().join("fairlead/v1")).expect("rename");
+    let refusal = sandbox.refusal();
+    assert!(refusal.contains("another fairlead-proxy holds") && refusal.contains("fairlead/v1"), "{refusal}");
     assert!(!sandbox.pin("").exists(), "nothing was made");
-    cleanup(sandbox.bpffs.path(), &sandbox.cgroup).expect("cleanup");
-    sandbox.ensure().expect("and then it starts");
+}
+
+#[test]
+fn the_programs_are_told_of_the_node() {
+    let sandbox = Sandbox::new();
+    let mut maps = sandbox.ensure().expect("first start");
+    let config = MappedArray::open(&Map::from_pin(&sandbox.pin("maps/CONFIG")).expect("pinned")).expect("mapped");
+    let clients = Map::from_pin(&sandbox.pin("maps/CLIENTS")).expect("pinned");
+    let cookie = netns::cookie().expect("cookie");
+    let addresses = ["127.0.0.1", "10.0.0.5", "fd00::5", "10.0.0.6"].map(|text| text.parse().expect("an address"));
+    for localhost in [true, false] {
+        maps.tell_host(&Host::new(localhost, addresses)).expect("told");
+        let words = ConfigWord::ALL.map(|word| config.load(word as u32));
+        assert_eq!(words, [Some(cookie), Some(u64::from(localhost))]);
+        let client = clients.lookup(&cookie.to_ne_bytes()).expect("read").expect("the node has an entry");
+        let v6: std::net::Ipv6Addr = "fd00::5".parse().expect("an address");
+        let expected = ClientAddresses::new(cookie, mapped([10, 0, 0, 5]), v6.octets());
+        assert_eq!(client, expected.as_bytes());
+    }
 }
 
 #[test]

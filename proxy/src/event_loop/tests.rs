@@ -154,7 +154,7 @@ fn files_may_be_written_replaced_renamed_and_removed() {
         bench.write("c.yaml", &service("c", 3, 1));
         bench
             .until(&mut daemon, "renamed, and another", |maps, status| {
-                maps == served(1, 3) + &served(3, 1) && status.files == 2
+                maps == served(1, 3) + &served(3, 1) && status.files == Some(2)
             })
             .await;
         fs::remove_file(bench.path("b.yaml")).expect("remove");

@@ -1,6 +1,6 @@
 //! Maps in memory for the tests, with failures on request. A clone is another daemon's view of the same maps.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use anyhow::{Result, bail};
@@ -9,7 +9,7 @@ use fairlead_ebpf_shared::{
 };
 use fairlead_proxy_model::{Dump, MapOp, Sizes, Tables};
 
-use super::{GracePeriod, Maps};
+use super::{GracePeriod, Host, Maps};
 
 /// See the head of the file.
 #[derive(Clone)]
@@ -18,11 +18,21 @@ pub struct FakeMaps {
     sizes: Sizes,
     /// For each call in turn whether it fails; none left: it does not. A failing write is done half or not at all.
     pub failures: Rc<RefCell<Vec<bool>>>,
+    /// What was told last.
+    pub host: Rc<Cell<Host>>,
+    /// What is retired, once; a line each.
+    pub predecessors: Rc<RefCell<Vec<String>>>,
 }
 
 impl FakeMaps {
     pub fn new(sizes: Sizes) -> Self {
-        Self { tables: Rc::new(RefCell::new(Tables::new(sizes))), sizes, failures: Rc::default() }
+        Self {
+            tables: Rc::new(RefCell::new(Tables::new(sizes))),
+            sizes,
+            failures: Rc::default(),
+            host: Rc::default(),
+            predecessors: Rc::default(),
+        }
     }
 
     fn call(&self, op: MapOp) -> Result<()> {
@@ -60,6 +70,10 @@ impl Maps for FakeMaps {
         self.call(MapOp::PutFrontend { key: *key, value: *value })
     }
 
+    fn put_frontends(&mut self, entries: &[(FrontendKey, Frontend)]) -> Result<()> {
+        entries.iter().try_for_each(|(key, value)| self.put_frontend(key, value))
+    }
+
     fn delete_frontend(&mut self, key: &FrontendKey) -> Result<()> {
         self.call(MapOp::DeleteFrontend { key: *key })
     }
@@ -80,8 +94,25 @@ impl Maps for FakeMaps {
         self.call(MapOp::PutAddress { addr: *addr, value })
     }
 
+    fn put_addresses(&mut self, entries: &[([u8; 16], AddressWord)]) -> Result<()> {
+        entries.iter().try_for_each(|(addr, value)| self.put_address(addr, *value))
+    }
+
     fn delete_address(&mut self, addr: &[u8; 16]) -> Result<()> {
         self.call(MapOp::DeleteAddress { addr: *addr })
+    }
+
+    fn tell_host(&mut self, host: &Host) -> Result<()> {
+        if self.failures.borrow_mut().pop().unwrap_or(false) {
+            bail!("a failure on request (ENOMEM)");
+        }
+        self.host.set(*host);
+        Ok(())
+    }
+
+    fn retire_predecessors(&mut self) -> Result<Vec<String>> {
+        let fails = self.failures.borrow_mut().pop().unwrap_or(false);
+        if fails { bail!("a failure on request (EBUSY)") } else { Ok(self.predecessors.take()) }
     }
 
     fn dump(&self) -> Result<Dump> {

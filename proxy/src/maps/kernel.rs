@@ -2,63 +2,94 @@
 
 use std::net::{Ipv6Addr, SocketAddr};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, bail};
 use fairlead_ebpf_shared::{
-    AddressWord, Backend, Frontend, FrontendKey, OptionsWord, RangeKey, RangeTag, Reason, SetWord, map,
+    AddressWord, Backend, ClientAddresses, ConfigWord, Frontend, FrontendKey, OptionsWord, RangeKey, RangeTag, Reason,
+    SetWord, map, mapped,
 };
 use fairlead_kernel::bpf::{self, Map, MappedArray};
+use fairlead_kernel::netns;
 use fairlead_proxy_model::{Dump, DumpedSet, Sizes};
 use zerocopy::{FromBytes, IntoBytes};
 
-use super::{GracePeriod, Maps};
-use crate::attach::{Lock, Pins, open_map};
+use super::{GracePeriod, Host, Maps};
+use crate::attach::{Lock, Pins, Predecessors, open_map};
 
-/// The pinned maps, their shapes checked, `SETS` mapped into memory.
+/// Words of an entry of `BACKENDS`.
+const BACKEND_WORDS: u32 = (size_of::<Backend>() / size_of::<u64>()) as u32;
+
+/// The pinned maps, their shapes checked; the arrays that programs read are mapped into memory.
 #[derive(Debug)]
 pub struct KernelMaps {
     frontends: Map,
     sets: MappedArray,
-    backends: Map,
-    counters: Map,
-    slot_counters: Map,
     options: MappedArray,
+    backends: MappedArray,
     addresses: Map,
     ranges: Map,
+    clients: Map,
+    config: MappedArray,
+    counters: Map,
+    slot_counters: Map,
+    /// Number of the network namespace that this value was made in.
+    netns: u64,
+    /// What of other versions is still attached.
+    predecessors: Option<Predecessors>,
     /// Held by who writes.
     _lock: Option<Lock>,
 }
 
 impl KernelMaps {
-    /// Opens the maps below `pins`; the lock, if given, is kept as long as they are.
-    pub fn open(pins: &Pins, lock: Option<Lock>) -> Result<Self> {
+    /// Opens the maps below `pins` for the one who writes them; the lock is kept as long as they are.
+    pub fn open(pins: &Pins, lock: Lock, predecessors: Predecessors) -> Result<Self> {
+        Ok(Self { predecessors: Some(predecessors), _lock: Some(lock), ..Self::look(pins)? })
+    }
+
+    /// Opens them to be looked at.
+    pub fn look(pins: &Pins) -> Result<Self> {
+        let words = |name| -> Result<MappedArray> { Ok(MappedArray::open(&open_map(pins, name)?)?) };
         Ok(Self {
             frontends: open_map(pins, map::FRONTENDS)?,
-            sets: MappedArray::open(&open_map(pins, map::SETS)?)?,
-            backends: open_map(pins, map::BACKENDS)?,
-            counters: open_map(pins, map::COUNTERS)?,
-            slot_counters: open_map(pins, map::SLOT_COUNTERS)?,
-            options: MappedArray::open(&open_map(pins, map::OPTIONS)?)?,
+            sets: words(map::SETS)?,
+            options: words(map::OPTIONS)?,
+            backends: words(map::BACKENDS)?,
             addresses: open_map(pins, map::ADDRESSES)?,
             ranges: open_map(pins, map::RANGES)?,
-            _lock: lock,
+            clients: open_map(pins, map::CLIENTS)?,
+            config: words(map::CONFIG)?,
+            counters: open_map(pins, map::COUNTERS)?,
+            slot_counters: open_map(pins, map::SLOT_COUNTERS)?,
+            netns: netns::cookie()?,
+            predecessors: None,
+            _lock: None,
         })
     }
 
-    fn store(&mut self, slot: u32, word: SetWord) -> Result<()> {
-        if self.sets.store(slot, word.0) {
-            return Ok(());
-        }
-        Err(anyhow!("write slot {slot} of map {}: it has {} entries", map::SETS, self.sets.len()))
+    fn set(&self, word: SetWord) -> DumpedSet {
+        let indexes = (word.base()..self.backends()).take(word.count() as usize);
+        DumpedSet { word, backends: indexes.filter_map(|index| self.backend(index)).collect() }
     }
 
-    fn set(&self, word: SetWord) -> Result<DumpedSet> {
-        let mut backends = Vec::with_capacity(word.count() as usize);
-        if word.count() > 0 && word.base() < self.backends.info().max_entries {
-            self.backends.each_of_array(word.base(), word.count(), |_, value| {
-                backends.extend(Backend::read_from_bytes(value).ok());
-            })?;
+    /// How many entries `BACKENDS` has.
+    fn backends(&self) -> u32 {
+        self.backends.len() as u32 / BACKEND_WORDS
+    }
+
+    fn backend(&self, index: u32) -> Option<Backend> {
+        let first = index.checked_mul(BACKEND_WORDS)?;
+        let mut words = [0; BACKEND_WORDS as usize];
+        for (word, index) in words.iter_mut().zip(first..) {
+            *word = self.backends.load(index)?;
         }
-        Ok(DumpedSet { word, backends })
+        Backend::read_from_bytes(words.as_bytes()).ok()
+    }
+}
+
+/// One atomic store.
+fn store(words: &MappedArray, map: &str, index: u32, word: u64) -> Result<()> {
+    match words.store(index, word) {
+        true => Ok(()),
+        false => bail!("write word {index} of map {map}: it has {}", words.len()),
     }
 }
 
@@ -66,26 +97,31 @@ impl Maps for KernelMaps {
     fn sizes(&self) -> Sizes {
         Sizes {
             slots: self.sets.len() as u32,
-            backends: self.backends.info().max_entries,
+            backends: self.backends(),
             addresses: self.addresses.info().max_entries,
             ranges: self.ranges.info().max_entries,
         }
     }
 
     fn put_backends(&mut self, base: u32, backends: &[Backend]) -> Result<()> {
-        let keys: Vec<u32> = (base..).take(backends.len()).collect();
-        let last = base.saturating_add(backends.len() as u32);
-        self.backends
-            .update_batch(keys.as_bytes(), backends.as_bytes())
-            .with_context(|| format!("write backends {base} to {last}"))
+        let entries = self.backends();
+        if backends.len() > entries.saturating_sub(base) as usize {
+            bail!("write {} backends from {base} on: map {} has {entries} entries", backends.len(), map::BACKENDS);
+        }
+        for (index, backend) in (base..).zip(backends) {
+            for (place, word) in (index * BACKEND_WORDS..).zip(backend.as_bytes().chunks_exact(size_of::<u64>())) {
+                store(&self.backends, map::BACKENDS, place, u64::read_from_bytes(word).unwrap_or_default())?;
+            }
+        }
+        Ok(())
     }
 
     fn switch_set(&mut self, slot: u32, word: SetWord) -> Result<()> {
-        self.store(slot, word)
+        store(&self.sets, map::SETS, slot, word.0)
     }
 
     fn clear_slot(&mut self, slot: u32) -> Result<()> {
-        self.store(slot, SetWord(0))?;
+        self.switch_set(slot, SetWord(0))?;
         self.set_options(slot, OptionsWord(0))?;
         let zeros = vec![0; self.slot_counters.value_bytes()];
         self.slot_counters.update(slot.as_bytes(), &zeros).with_context(|| format!("clear the counter of slot {slot}"))
@@ -95,6 +131,13 @@ impl Maps for KernelMaps {
         self.frontends
             .update(key.as_bytes(), value.as_bytes())
             .with_context(|| format!("write frontend {}", shown(key)))
+    }
+
+    fn put_frontends(&mut self, entries: &[(FrontendKey, Frontend)]) -> Result<()> {
+        let (keys, values): (Vec<FrontendKey>, Vec<Frontend>) = entries.iter().copied().unzip();
+        self.frontends
+            .update_batch(keys.as_bytes(), values.as_bytes())
+            .with_context(|| format!("write {} frontends", entries.len()))
     }
 
     fn delete_frontend(&mut self, key: &FrontendKey) -> Result<()> {
@@ -110,10 +153,7 @@ impl Maps for KernelMaps {
     }
 
     fn set_options(&mut self, slot: u32, word: OptionsWord) -> Result<()> {
-        if self.options.store(slot, word.0) {
-            return Ok(());
-        }
-        Err(anyhow!("write slot {slot} of map {}: it has {} entries", map::OPTIONS, self.options.len()))
+        store(&self.options, map::OPTIONS, slot, word.0)
     }
 
     fn put_address(&mut self, addr: &[u8; 16], value: AddressWord) -> Result<()> {
@@ -121,9 +161,36 @@ impl Maps for KernelMaps {
         self.addresses.update(addr, value.as_bytes()).with_context(|| format!("write the class of address {shown}"))
     }
 
+    fn put_addresses(&mut self, entries: &[([u8; 16], AddressWord)]) -> Result<()> {
+        let (keys, values): (Vec<[u8; 16]>, Vec<AddressWord>) = entries.iter().copied().unzip();
+        self.addresses
+            .update_batch(keys.as_bytes(), values.as_bytes())
+            .with_context(|| format!("write the classes of {} addresses", entries.len()))
+    }
+
     fn delete_address(&mut self, addr: &[u8; 16]) -> Result<()> {
         let shown = Ipv6Addr::from(*addr).to_canonical();
         self.addresses.delete(addr).map(drop).with_context(|| format!("delete the class of address {shown}"))
+    }
+
+    fn tell_host(&mut self, host: &Host) -> Result<()> {
+        let v4 = host.v4.map_or([0; 16], |address| mapped(address.octets()));
+        let v6 = host.v6.map_or([0; 16], |address| address.octets());
+        let client = ClientAddresses::new(self.netns, v4, v6);
+        // The update makes a new element: not for nothing.
+        if self.clients.lookup(self.netns.as_bytes())?.is_none_or(|known| known != client.as_bytes()) {
+            self.clients.update(self.netns.as_bytes(), client.as_bytes()).context("write the node's own addresses")?;
+        }
+        store(&self.config, map::CONFIG, ConfigWord::HostNetns as u32, self.netns)?;
+        let localhost = u64::from(host.localhost_node_ports);
+        store(&self.config, map::CONFIG, ConfigWord::LocalhostNodePorts as u32, localhost)
+    }
+
+    fn retire_predecessors(&mut self) -> Result<Vec<String>> {
+        match &mut self.predecessors {
+            Some(predecessors) => predecessors.retire(),
+            None => Ok(Vec::new()),
+        }
     }
 
     fn dump(&self) -> Result<Dump> {
@@ -146,7 +213,7 @@ impl Maps for KernelMaps {
         for slot in 0..self.sets.len() as u32 {
             match self.sets.load(slot).map(SetWord) {
                 Some(word) if word != SetWord(0) => {
-                    dump.sets.insert(slot, self.set(word)?);
+                    dump.sets.insert(slot, self.set(word));
                 }
                 _ => {}
             }

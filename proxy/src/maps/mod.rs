@@ -8,6 +8,8 @@ pub mod fake;
 
 pub mod kernel;
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
 use anyhow::Result;
 use fairlead_ebpf_shared::{
     AddressWord, Backend, Frontend, FrontendKey, OptionsWord, RangeKey, RangeTag, Reason, SetWord,
@@ -16,6 +18,31 @@ use fairlead_proxy_model::{Dump, Sizes};
 
 /// Waits until no program runs that started before the wait; to be run on a thread that may block (milliseconds).
 pub type GracePeriod = Box<dyn FnOnce() -> Result<()> + Send>;
+
+/// What the programs know of the node itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Host {
+    /// Whether NodePorts are served at loopback addresses, to processes in the node's own network namespace.
+    pub localhost_node_ports: bool,
+    /// What these processes' sockets send from: the address that source ranges are compared with.
+    pub v4: Option<Ipv4Addr>,
+    /// The same for IPv6.
+    pub v6: Option<Ipv6Addr>,
+}
+
+impl Host {
+    /// Of `addresses`, the node's in the order of their importance, the first of each family counts.
+    pub fn new(localhost_node_ports: bool, addresses: impl IntoIterator<Item = IpAddr>) -> Self {
+        let mut host = Self { localhost_node_ports, ..Self::default() };
+        for address in addresses.into_iter().filter(|address| !address.is_loopback()) {
+            match address {
+                IpAddr::V4(address) => host.v4 = host.v4.or(Some(address)),
+                IpAddr::V6(address) => host.v6 = host.v6.or(Some(address)),
+            }
+        }
+        host
+    }
+}
 
 /// One set of service tables. Every error names the deed, the map, the entry and the errno.
 pub trait Maps {
@@ -35,6 +62,9 @@ pub trait Maps {
     /// Inserts or overwrites a key of `FRONTENDS`.
     fn put_frontend(&mut self, key: &FrontendKey, value: &Frontend) -> Result<()>;
 
+    /// Inserts or overwrites many keys of `FRONTENDS`. After an error some of them are written.
+    fn put_frontends(&mut self, entries: &[(FrontendKey, Frontend)]) -> Result<()>;
+
     /// Deletes a key of `FRONTENDS`; a key that is not there is a success.
     fn delete_frontend(&mut self, key: &FrontendKey) -> Result<()>;
 
@@ -50,8 +80,18 @@ pub trait Maps {
     /// Inserts or replaces an element of `ADDRESSES`.
     fn put_address(&mut self, addr: &[u8; 16], value: AddressWord) -> Result<()>;
 
+    /// Inserts or replaces many elements of `ADDRESSES`. After an error some of them are written.
+    fn put_addresses(&mut self, entries: &[([u8; 16], AddressWord)]) -> Result<()>;
+
     /// Deletes an element of `ADDRESSES`; one that is not there is a success.
     fn delete_address(&mut self, addr: &[u8; 16]) -> Result<()>;
+
+    /// Tells the programs of the node: words by atomic stores, addresses of its network namespace, which is that of the
+    /// thread that made this value.
+    fn tell_host(&mut self, host: &Host) -> Result<()>;
+
+    /// Takes away what an earlier version attached: the tables are filled. One line for each thing removed.
+    fn retire_predecessors(&mut self) -> Result<Vec<String>>;
 
     /// Reads everything that is in use, in batches: all of `FRONTENDS`, the words that are not zero, and of `BACKENDS` only
     /// what these words refer to.

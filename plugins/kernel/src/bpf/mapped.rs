@@ -13,7 +13,8 @@ use nix::errno::Errno;
 use super::Map;
 use crate::{Cause, Error, Result};
 
-/// The words of a BPF array (BPF_MAP_TYPE_ARRAY, BPF_F_MMAPABLE, eight-byte values).
+/// The words of a BPF array (BPF_MAP_TYPE_ARRAY, BPF_F_MMAPABLE) whose values are whole words: those of element 0, then those
+/// of element 1, and so on without a gap (kernel/bpf/arraymap.c).
 #[derive(Debug)]
 pub struct MappedArray {
     words: NonNull<AtomicU64>,
@@ -27,14 +28,15 @@ impl MappedArray {
         const ARRAY: u32 = 2;
         let info = map.info();
         let object = format_args!("map {}", info.name).to_string();
-        if info.kind != ARRAY || info.value_size as usize != size_of::<u64>() {
+        let words = info.value_size as usize / size_of::<u64>();
+        if info.kind != ARRAY || words * size_of::<u64>() != info.value_size as usize {
             return Err(Error::new(
                 "map into memory",
                 object,
                 Cause::Unexpected("not an array of 64-bit words".into()),
             ));
         }
-        let entries = info.max_entries as usize;
+        let entries = info.max_entries as usize * words;
         let length = NonZeroUsize::new(entries * size_of::<u64>());
         let length = length.ok_or_else(|| Error::new("map into memory", &object, Errno::EINVAL))?;
         // SAFETY: a new mapping at an address that the kernel chooses touches no memory that is there.
