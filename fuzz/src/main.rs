@@ -12,7 +12,11 @@ use libfuzzer_sys::{Corpus, fuzz_target};
 
 /// Name and deed of every target.
 fn targets() -> impl Iterator<Item = (&'static str, fn(&[u8]))> {
-    fairlead_cni::fuzz::TARGETS.iter().chain(fairlead_kernel::fuzz::TARGETS).copied()
+    fairlead_cni::fuzz::TARGETS
+        .iter()
+        .chain(fairlead_kernel::fuzz::TARGETS)
+        .copied()
+        .chain(fairlead_proxy::fuzz::targets())
 }
 
 static CHOSEN: LazyLock<fn(&[u8])> = LazyLock::new(|| {

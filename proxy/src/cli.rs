@@ -34,6 +34,8 @@ pub enum Verb {
     Services(Show),
     /// The maps in the kernel as they are, with slots and tags
     Dump(Show),
+    /// What of this machine helps or hinders a proxy with these options, and a verdict; fails if it cannot work
+    Doctor(Doctor),
     /// Detach the programs, remove the maps and the state directory, give sysctls their old values: Services are no longer
     /// served
     Cleanup(Cleanup),
@@ -110,12 +112,30 @@ pub struct Run {
     pub flags: Flags,
 }
 
+impl Run {
+    /// Whether anything is said about where Services come from.
+    pub fn names_source(&self) -> bool {
+        self.source.is_some() || self.config.is_some() || self.flags.name_server()
+    }
+}
+
 /// Verbs that only look.
 #[derive(Debug, Args)]
 pub struct Show {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub roots: Roots,
+    /// How the answer looks on stdout
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+}
+
+/// `doctor`.
+#[derive(Debug, Args)]
+pub struct Doctor {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub run: Run,
     /// How the answer looks on stdout
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     pub output: Output,

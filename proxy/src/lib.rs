@@ -10,6 +10,7 @@ mod attach;
 mod cli;
 mod config;
 mod convert;
+mod doctor;
 mod event_loop;
 mod events;
 #[cfg(any(test, feature = "fuzz"))]
@@ -46,6 +47,11 @@ pub fn main() -> ExitCode {
         Verb::Status(show) => verbs::status(&show),
         Verb::Services(show) => verbs::services(&show),
         Verb::Dump(show) => verbs::dump(&show),
+        Verb::Doctor(arguments) => match verbs::doctor(&arguments) {
+            // It has said why.
+            Ok(false) => return ExitCode::FAILURE,
+            outcome => outcome.map(drop),
+        },
         Verb::Cleanup(arguments) => verbs::cleanup(&arguments),
     };
     match outcome {

@@ -9,10 +9,10 @@ use anyhow::{Result, bail};
 use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches, error::Error};
 
 use super::document::Document;
+use super::fields;
 use super::mode::Mode;
 use super::validate::section;
 use super::value::Kind;
-use super::{HEALTHZ_PORT, METRICS_PORT, fields};
 
 /// One flag.
 struct Flag {
@@ -31,7 +31,7 @@ enum Sets {
     /// `masqueradeAll` of nftables, or of iptables.
     MasqueradeAll,
     /// The port of an address; 0: nothing is served there.
-    Port(&'static str, u16),
+    Port(&'static str),
     /// The name of the node, also beside a file.
     NodeName,
     /// The API server's URL, also beside a file.
@@ -68,7 +68,7 @@ const FLAGS: &[Flag] = &[
     flag("detect-local-mode", "detectLocalMode"),
     flag("feature-gates", "featureGates"),
     flag("healthz-bind-address", "healthzBindAddress"),
-    Flag { name: "healthz-port", short: None, sets: Sets::Port("healthzBindAddress", HEALTHZ_PORT) },
+    Flag { name: "healthz-port", short: None, sets: Sets::Port("healthzBindAddress") },
     Flag { name: "hostname-override", short: None, sets: Sets::NodeName },
     flag("iptables-localhost-nodeports", "iptables.localhostNodePorts"),
     flag("iptables-masquerade-bit", "iptables.masqueradeBit"),
@@ -95,7 +95,7 @@ const FLAGS: &[Flag] = &[
     Flag { name: "masquerade-all", short: None, sets: Sets::MasqueradeAll },
     Flag { name: "master", short: None, sets: Sets::Master },
     flag("metrics-bind-address", "metricsBindAddress"),
-    Flag { name: "metrics-port", short: None, sets: Sets::Port("metricsBindAddress", METRICS_PORT) },
+    Flag { name: "metrics-port", short: None, sets: Sets::Port("metricsBindAddress") },
     flag("nodeport-addresses", "nodePortAddresses"),
     flag("oom-score-adj", "oomScoreAdj"),
     flag("pod-bridge-interface", "detectLocal.bridgeInterface"),
@@ -125,6 +125,11 @@ pub struct Beside {
 }
 
 impl Flags {
+    /// Whether one of them leads to an API server.
+    pub fn name_server(&self) -> bool {
+        ["kubeconfig", "master"].iter().any(|name| self.0.contains_key(name))
+    }
+
     /// Sets the fields of a document. `from_file`: it comes from `--config`. Remarks name the flags that have no effect.
     pub fn apply(&self, document: &mut Document, from_file: bool) -> Result<(Beside, Vec<String>)> {
         let mut beside = Beside { healthz: true, metrics: true, ..Beside::default() };
@@ -158,7 +163,7 @@ impl Flags {
                         of_other_mode.push(called);
                     }
                 }
-                Sets::Port(path, _) => match text.parse::<u16>() {
+                Sets::Port(path) => match text.parse::<u16>() {
                     Ok(0) if path == "healthzBindAddress" => beside.healthz = false,
                     Ok(0) => beside.metrics = false,
                     Ok(port) => set_port(document, path, flag.name, port)?,
@@ -233,7 +238,7 @@ fn describe(sets: &Sets) -> (Kind, String) {
         },
         InSection(_, name) => (Kind::Duration, format!("{name} of a configuration file, in the mode's section")),
         Sets::MasqueradeAll => (Kind::Switch, "masqueradeAll of a configuration file, in the mode's section".into()),
-        Sets::Port(path, _) => (Kind::Integer, format!("The port of {path}; 0: not served")),
+        Sets::Port(path) => (Kind::Integer, format!("The port of {path}; 0: not served")),
         Sets::NodeName => (Kind::Text, "This node's name; counts beside --config too".into()),
         Sets::Master => (Kind::Text, "URL of the API server, instead of the kubeconfig's".into()),
     }
@@ -273,7 +278,7 @@ mod tests {
     #[test]
     fn every_flag_sets_a_field_there_is() {
         for flag in FLAGS {
-            if let Field(path) | Sets::Port(path, _) = flag.sets {
+            if let Field(path) | Sets::Port(path) = flag.sets {
                 assert!(fields::find(path).is_some(), "--{}: {path}", flag.name);
             }
         }

@@ -1,5 +1,6 @@
 //! Verbs that look at what is in the kernel and at what the daemon last told. They work whether a daemon runs or not.
 
+mod doctor;
 pub mod services;
 mod status;
 
@@ -16,6 +17,8 @@ use crate::cli::{Cleanup, Output, Roots, Show};
 use crate::kernel_settings;
 use crate::maps::Maps;
 use crate::state;
+
+pub use doctor::doctor;
 
 /// `services`.
 pub fn services(show: &Show) -> Result<()> {
