@@ -120,9 +120,11 @@ fn lease(bytes: &[u8]) {
     assert!(!lease.container_id.contains('\u{0}') || bytes.contains(&0));
 }
 
-/// A file of a runtime's cache.
+/// A file of a runtime's cache, as `cnitool` and `hand-over` read it.
 fn cache(bytes: &[u8]) {
-    cnitool::read_cache(bytes);
+    if let Ok(Some(found)) = cnitool::parse_entry(bytes) {
+        crate::hand_over::decide(found);
+    }
 }
 
 /// A file that may be a fairlead-cni, and a list of names that may have been installed.

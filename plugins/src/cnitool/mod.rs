@@ -22,6 +22,8 @@ use std::process::ExitCode;
 
 use fairlead_protocol::{CniError, Version};
 
+#[cfg(any(test, feature = "fuzz"))]
+pub use cache::parse_entry;
 pub use cache::{Cache, DIRECTORY, Found};
 pub use config::{NetworkList, PluginConfig, parse_kept, parse_plugin};
 pub use exec::run_file;
@@ -80,12 +82,6 @@ pub fn stdin_of(
     prev_result: Option<serde_json::Value>,
 ) -> Vec<u8> {
     request::for_attachment(list, plugin, prev_result, &serde_json::Map::new())
-}
-
-/// For the fuzzer: a file of the cache.
-#[cfg(any(test, feature = "fuzz"))]
-pub fn read_cache(bytes: &[u8]) {
-    let _ = cache::parse_entry(bytes);
 }
 
 fn serve(call: &Call) -> Result<(), CniError> {

@@ -46,7 +46,7 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         Ok(Asked::Drop { mark, dry_run }) => drop_one(&mark, dry_run),
         Err(trouble) => Report::failed(trouble),
     };
-    report.tell()
+    report.end()
 }
 
 /// Marks of attachments that a runtime kept before the plugins were exchanged. One that is forgotten since was deleted by
@@ -71,16 +71,22 @@ pub fn run(to: &Path, plugin: &dyn Fn(&str) -> PathBuf, known: &Known, dry_run: 
 }
 
 fn hand_over(to: &Path, plugin: &dyn Fn(&str) -> PathBuf, known: &Known, dry_run: bool) -> Result<Report, String> {
-    let mut report = Report::new(to, dry_run);
     let _lock = if dry_run { None } else { Some(lock(to)?) };
     let (attachments, troubles) = survey::attachments().map_err(|error| error.to_string())?;
-    report.unreadable(&troubles);
-    let Some(mut nft) = survey::open().map_err(|error| error.to_string())? else { return Ok(report) };
+    let Some(mut nft) = survey::open().map_err(|error| error.to_string())? else { return Ok(Report::new(to, dry_run)) };
     let standing = Standing::look(&mut nft).map_err(|error| error.to_string())?;
     let plan = plan(&attachments, &standing, &survey::is_alive, &survey::delegated);
     refuse_unfit(&plan, plugin)?;
+    let mut report = Report::new(to, dry_run);
+    report.unreadable(&troubles);
     if dry_run {
-        plan.steps.iter().for_each(|step| report.planned(step));
+        for step in &plan.steps {
+            for (piece, deed) in &step.pieces {
+                let kept = if let Deed::Keep(reason) = deed { Err(reason.clone()) } else { Ok(()) };
+                report.outcome(step, *piece, deed, kept);
+            }
+            report.finished(step);
+        }
         plan.strays.iter().for_each(|stray| report.stray(stray));
         return Ok(report);
     }
@@ -118,6 +124,7 @@ fn perform(nft: &mut Nftables, to: &Path, plan: &Plan<'_>, report: &mut Report) 
             }
             report.outcome(step, *piece, deed, outcome);
         }
+        report.finished(step);
     }
     for (step, deed) in done.into_iter().filter(|(step, _)| !survey::is_kept(step.found)) {
         if let Err(trouble) = apply::undo(nft, to, step, deed) {
@@ -163,7 +170,6 @@ fn lock(to: &Path) -> Result<Flock<File>, String> {
 /// `--drop`.
 fn drop_one(mark: &str, dry_run: bool) -> Report {
     let look = || -> Result<Report, String> {
-        let mut report = Report::of_drop(dry_run);
         let (attachments, _) = survey::attachments().map_err(|error| error.to_string())?;
         let of = |one: &&crate::cnitool::Found| {
             owner::mark(&one.network, &one.attachment.container_id, &one.attachment.ifname) == mark
@@ -172,6 +178,7 @@ fn drop_one(mark: &str, dry_run: bool) -> Report {
             let (container, netns) = (&one.attachment.container_id, &one.attachment.netns);
             return Err(format!("{mark} is {container}, which lives in {netns}: its runtime removes it, or --to DIR"));
         }
+        let mut report = Report::of_drop(dry_run);
         let Some(mut nft) = survey::open().map_err(|error| error.to_string())? else { return Ok(report) };
         let standing = Standing::look(&mut nft).map_err(|error| error.to_string())?;
         let strays = plan(&[], &standing, &|_| false, &|_, _| None).strays;
@@ -189,4 +196,15 @@ fn drop_one(mark: &str, dry_run: bool) -> Report {
 
 fn take_all_away(nft: &mut Nftables, mark: &str) -> Result<(), String> {
     PIECES.into_iter().try_for_each(|piece| apply::take_away(nft, piece, |found| owner::is_of(found, mark)))
+}
+
+/// For the fuzzer: what would be done about an attachment, if it had everything of ours.
+#[cfg(any(test, feature = "fuzz"))]
+pub fn decide(found: crate::cnitool::Found) {
+    let owner = owner::text(&found.network, &found.attachment.container_id, &found.attachment.ifname);
+    let standing = Standing::of(&owner);
+    let attachments = [found];
+    let plan = plan(&attachments, &standing, &|_| true, &|plugin, _| Some(plugin.clone()));
+    let pieces: usize = plan.steps.iter().map(|step| step.pieces.len()).sum();
+    assert_eq!((pieces, plan.strays.len()), (PIECES.len(), 0));
 }

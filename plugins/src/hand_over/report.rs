@@ -1,4 +1,4 @@
-//! What people are told: what was done on stdout, what was not on stderr.
+//! What people are told, while it happens: what was done on stdout, what was not on stderr.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -7,14 +7,15 @@ use super::plan::{Deed, Piece, Step, Stray};
 use crate::cnitool::DIRECTORY;
 use crate::{complain, tell};
 
-/// Lines, and whether all of it is done.
+/// What was told so far.
 pub struct Report {
-    said: String,
-    troubles: Vec<String>,
     dry_run: bool,
-    /// The attachment that the last line is about.
-    last: Option<String>,
-    /// What to do about troubles, if there are any.
+    /// What was done for the attachment at hand.
+    done: Vec<String>,
+    /// Whether any line was about something that was done.
+    any: bool,
+    troubles: usize,
+    /// What to do about troubles; empty: they say it.
     hint: &'static str,
 }
 
@@ -22,90 +23,92 @@ impl Report {
     /// Of a hand-over to a directory.
     pub fn new(to: &Path, dry_run: bool) -> Report {
         let tense = if dry_run { "would be " } else { "" };
-        let said = format!("pods {tense}handed over to the plugins in {}\n", to.display());
-        Report { said, troubles: Vec::new(), dry_run, last: None, hint: "run the same again when that is mended" }
+        tell(&format!("pods {tense}handed over to the plugins in {}\n", to.display()));
+        Report { dry_run, done: Vec::new(), any: false, troubles: 0, hint: "run the same again when that is mended" }
     }
 
     /// Of `--drop`.
     pub fn of_drop(dry_run: bool) -> Report {
-        let said = format!("{}taken away\n", if dry_run { "would be " } else { "" });
-        Report { said, troubles: Vec::new(), dry_run, last: None, hint: "" }
+        tell(&format!("{}taken away\n", if dry_run { "would be " } else { "" }));
+        Report { dry_run, done: Vec::new(), any: false, troubles: 0, hint: "" }
     }
 
     /// Nothing was done.
     pub fn failed(trouble: String) -> Report {
-        Report { said: String::new(), troubles: vec![trouble], dry_run: false, last: None, hint: "" }
+        let mut report = Report { dry_run: false, done: Vec::new(), any: false, troubles: 0, hint: "" };
+        report.trouble(&trouble);
+        report
     }
 
     pub fn unreadable(&mut self, files: &[String]) {
-        let line = |file: &String| format!("{file}: cannot be read; if its pod is no more, remove the file");
-        self.troubles.extend(files.iter().map(line));
-    }
-
-    pub fn planned(&mut self, step: &Step<'_>) {
-        for (piece, deed) in &step.pieces {
-            match deed {
-                Deed::Keep(reason) => self.outcome(step, *piece, deed, Err(reason.clone())),
-                _ => self.outcome(step, *piece, deed, Ok(())),
-            }
+        for file in files {
+            self.trouble(&format!("{file}: cannot be read; if its pod is no more, remove the file"));
         }
     }
 
+    /// What became of a piece, or would.
     pub fn outcome(&mut self, step: &Step<'_>, piece: Piece, deed: &Deed, outcome: Result<(), String>) {
-        let attachment = &step.found.attachment;
-        let name = format!("{} {} {}", step.found.network, attachment.container_id, attachment.ifname);
-        if let Err(reason) = outcome {
-            let kept = if self.dry_run { "would stay" } else { "stays" };
-            self.troubles.push(format!("{name}: {} {kept} as it is: {reason}", piece.name()));
-            return;
+        match (outcome, deed) {
+            (Err(reason), _) => {
+                let (name, piece, kept) = (name(step), piece.name(), self.kept());
+                self.trouble(&format!("{name}: {piece} {kept} as it is: {reason}"));
+            }
+            (Ok(()), Deed::Drop) => self.done.push(format!("{} dropped, its namespace is gone", piece.name())),
+            (Ok(()), _) => self.done.push(piece.name().to_owned()),
         }
-        let what = match deed {
-            Deed::Drop => format!("{} dropped, its namespace is gone", piece.name()),
-            _ => piece.name().to_owned(),
-        };
-        if self.last.as_ref() == Some(&name) {
-            self.said.truncate(self.said.trim_end().len());
-            self.said += &format!(", {what}\n");
-        } else {
-            self.said += &format!("  {name}: {what}\n");
-            self.last = Some(name);
+    }
+
+    /// All pieces of an attachment are done.
+    pub fn finished(&mut self, step: &Step<'_>) {
+        if !self.done.is_empty() {
+            self.line(&format!("{}: {}", name(step), self.done.join(", ")));
+            self.done.clear();
         }
     }
 
     pub fn stray(&mut self, stray: &Stray) {
         let mark = stray.owner.split(',').next().unwrap_or_default();
-        let (kept, what) = (if self.dry_run { "would stay" } else { "stays" }, stray.what.join(", "));
-        self.troubles.push(format!(
-            "{} ({what}) {kept}: no file in {DIRECTORY} knows it; if that pod is no more: fairlead-cni hand-over --drop \
-             {mark}",
-            stray.owner
+        let (owner, what, kept) = (&stray.owner, stray.what.join(", "), self.kept());
+        self.trouble(&format!(
+            "{owner} ({what}) {kept}: no file in {DIRECTORY} knows it; if that pod is no more: fairlead-cni hand-over \
+             --drop {mark}"
         ));
     }
 
     pub fn dropped(&mut self, stray: &Stray) {
-        self.said += &format!("  {}: {}\n", stray.owner, stray.what.join(", "));
+        self.line(&format!("{}: {}", stray.owner, stray.what.join(", ")));
     }
 
     pub fn trouble(&mut self, trouble: &str) {
-        self.troubles.push(trouble.to_owned());
+        self.troubles += 1;
+        complain(format_args!("fairlead-cni hand-over: {trouble}"));
     }
 
-    /// Prints. Exit status: whether nothing of ours is left to be done.
-    pub fn tell(self) -> ExitCode {
-        let Report { mut said, troubles, last, hint, .. } = self;
-        if !said.is_empty() {
-            if troubles.is_empty() && said.lines().count() == 1 && last.is_none() {
-                said += "  nothing of ours is there\n";
+    /// The end. Exit status: whether nothing of ours is left to be done.
+    pub fn end(self) -> ExitCode {
+        if self.troubles > 0 {
+            if !self.hint.is_empty() {
+                complain(format_args!("fairlead-cni hand-over: incomplete; {}", self.hint));
             }
-            tell(&said);
+            return ExitCode::FAILURE;
         }
-        troubles.iter().for_each(|trouble| complain(format_args!("fairlead-cni hand-over: {trouble}")));
-        if troubles.is_empty() {
-            return ExitCode::SUCCESS;
+        if !self.any {
+            tell("  nothing of ours is there\n");
         }
-        if !hint.is_empty() {
-            complain(format_args!("fairlead-cni hand-over: incomplete; {hint}"));
-        }
-        ExitCode::FAILURE
+        ExitCode::SUCCESS
     }
+
+    fn line(&mut self, text: &str) {
+        self.any = true;
+        tell(&format!("  {text}\n"));
+    }
+
+    fn kept(&self) -> &'static str {
+        if self.dry_run { "would stay" } else { "stays" }
+    }
+}
+
+fn name(step: &Step<'_>) -> String {
+    let attachment = &step.found.attachment;
+    format!("{} {} {}", step.found.network, attachment.container_id, attachment.ifname)
 }

@@ -61,6 +61,19 @@ impl Standing {
             protected: there(nft.protected())?,
         })
     }
+
+    /// Everything that there can be, of one owner.
+    #[cfg(any(test, feature = "fuzz"))]
+    pub fn of(owner: &str) -> Standing {
+        let (address, owner) = (std::net::Ipv4Addr::new(10, 1, 0, 2).into(), owner.to_owned());
+        let mac = fairlead_kernel::Mac([2, 0, 0, 0, 0, 1]);
+        Standing {
+            masqueraded: vec![Masqueraded { address, owner: owner.clone() }],
+            forwards: vec![(owner.clone(), "tcp port 8080 to 10.1.0.2:80".into())],
+            admitted: vec![(owner.clone(), Some(address)), (owner.clone(), None)],
+            protected: vec![Protected { port: "veth1".into(), mac, owner }],
+        }
+    }
 }
 
 /// Where the table is not there, nothing is in it.

@@ -60,7 +60,7 @@ impl fmt::Display for Trouble {
 }
 
 /// The whole deed. `names`: those of every plugin and tool besides the binary's own. Exit status: 0, or 1 with one error
-/// on stderr.
+/// on stderr; after `--restore` with one for each pod that could not be handed over.
 pub fn main(arguments: impl Iterator<Item = OsString>, names: &[&str]) -> ExitCode {
     let mut pods = None;
     let done = match ask::parse(arguments) {
@@ -69,16 +69,8 @@ pub fn main(arguments: impl Iterator<Item = OsString>, names: &[&str]) -> ExitCo
         Ok(Asked::Restore { to, dry_run }) => {
             // Before the exchange: who is deleted from then on is deleted by plugins that know nothing of ours.
             let known = hand_over::Known::look();
-            // What a dry run leaves where it is is looked at where it is.
-            let kept = to.join(".fairlead").join(REPLACED);
-            let plugin = |kind: &str| {
-                let kept = kept.join(kind);
-                if kept.exists() { kept } else { to.join(kind) }
-            };
             let done = restore(&to, dry_run);
-            if done.is_ok() {
-                pods = Some(hand_over::run(&to, &plugin, &known, dry_run));
-            }
+            pods = Some((to, known, dry_run));
             done
         }
         Err(trouble) => Err(trouble),
@@ -87,13 +79,24 @@ pub fn main(arguments: impl Iterator<Item = OsString>, names: &[&str]) -> ExitCo
         Ok(text) => {
             // It is done, whether anybody reads it or not.
             crate::tell(&text);
-            pods.map_or(ExitCode::SUCCESS, hand_over::Report::tell)
+            pods.map_or(ExitCode::SUCCESS, |(to, known, dry_run)| hand_over_pods(&to, &known, dry_run))
         }
         Err(trouble) => {
             crate::complain(format_args!("fairlead-cni install: {trouble}"));
             ExitCode::FAILURE
         }
     }
+}
+
+/// The end of `--restore`.
+fn hand_over_pods(to: &Path, known: &hand_over::Known, dry_run: bool) -> ExitCode {
+    // A dry run leaves what was replaced where it is.
+    let kept = to.join(".fairlead").join(REPLACED);
+    let plugin = |kind: &str| {
+        let kept = kept.join(kind);
+        if kept.exists() { kept } else { to.join(kind) }
+    };
+    hand_over::run(to, &plugin, known, dry_run).end()
 }
 
 fn install(to: &Path, names: &[&str], force: bool, dry_run: bool) -> Result<String, Trouble> {

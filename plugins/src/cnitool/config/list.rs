@@ -24,7 +24,7 @@ pub struct NetworkList {
 }
 
 /// One plugin of a chain.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct PluginConfig {
     /// Name of the file to look for in `CNI_PATH`.
     pub kind: String,

@@ -1,4 +1,3 @@
-use fairlead_kernel::nft::{Masqueraded, Protected};
 use serde_json::{Value, json};
 
 use super::*;
@@ -42,14 +41,7 @@ fn chain() -> Value {
 
 /// All four pieces of a container's `eth0`.
 fn standing(container: &str) -> Standing {
-    let owner = owner::text("net", container, "eth0");
-    let address = "10.1.0.2".parse().unwrap();
-    Standing {
-        masqueraded: vec![Masqueraded { address, owner: owner.clone() }],
-        forwards: vec![(owner.clone(), "tcp port 8080 to 10.1.0.2:80".into())],
-        admitted: vec![(owner.clone(), Some(address)), (owner.clone(), None)],
-        protected: vec![Protected { port: "veth1".into(), mac: Mac([2, 0, 0, 0, 0, 1]), owner }],
-    }
+    Standing::of(&owner::text("net", container, "eth0"))
 }
 
 fn planned<'a>(attachments: &'a [Found], standing: &Standing) -> Plan<'a> {
