@@ -9,7 +9,7 @@ use fairlead_ebpf_shared::{
 };
 use fairlead_kernel::bpf::{self, Map, MappedArray};
 use fairlead_kernel::netns;
-use fairlead_proxy_model::{Dump, DumpedSet, Sizes};
+use fairlead_proxy_model::{Dump, DumpedSet, Sizes, ip_addr};
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::{GracePeriod, Host, Maps};
@@ -43,6 +43,17 @@ impl KernelMaps {
     /// Opens the maps below `pins` for the one who writes them; the lock is kept as long as they are.
     pub fn open(pins: &Pins, lock: Lock, predecessors: Predecessors) -> Result<Self> {
         Ok(Self { predecessors: Some(predecessors), _lock: Some(lock), ..Self::look(pins)? })
+    }
+
+    /// What the programs have been told of the node; see [`Maps::tell_host`].
+    pub fn host(&self) -> Result<Host> {
+        let word = |word: ConfigWord| self.config.load(word as u32).unwrap_or_default();
+        let netns = word(ConfigWord::HostNetns);
+        let known = self.clients.lookup(netns.as_bytes())?.unwrap_or_default();
+        let known = ClientAddresses::read_from_bytes(&known).ok().filter(|known| known.is_of(netns));
+        let addresses = known.into_iter().flat_map(|known| [ip_addr(known.v4), ip_addr(known.v6)]);
+        let addresses = addresses.filter(|address| !address.is_unspecified());
+        Ok(Host::new(word(ConfigWord::LocalhostNodePorts) == 1, addresses))
     }
 
     /// Opens them to be looked at.
