@@ -45,11 +45,7 @@ pub fn tell(facts: &mut Snapshot, key: &str, answer: (String, Vec<(String, Strin
     }
     match serde_json::from_str::<Value>(&body) {
         Ok(mut value) => {
-            for time in ["lastUpdated", "currentTime"] {
-                if value[time].is_string() {
-                    value[time] = Value::from("a time");
-                }
-            }
+            forget_times(&mut value);
             if let Some(name) =
                 value["service"]["name"].as_str().map(|name| name.trim_start_matches(['a', 'b']).to_owned())
             {
@@ -57,6 +53,15 @@ pub fn tell(facts: &mut Snapshot, key: &str, answer: (String, Vec<(String, Strin
             }
             facts.add_json(&format!("{key} body"), &value);
         }
-        Err(_) => facts.add(format!("{key} body"), body),
+        Err(_) => facts.add(format!("{key} body"), body.trim_end()),
+    }
+}
+
+fn forget_times(value: &mut Value) {
+    for (key, value) in value.as_object_mut().into_iter().flatten() {
+        match key.as_str() {
+            "lastUpdated" | "currentTime" => *value = Value::from("a time"),
+            _ => forget_times(value),
+        }
     }
 }

@@ -1,9 +1,13 @@
 //! The service proxy beside kube-proxy, on one API server.
 
 mod cases;
+mod chance;
 mod control_plane;
+mod hairpin;
 mod health;
 mod judged;
+mod metrics;
+mod nodes;
 mod play;
 mod side;
 mod stage;

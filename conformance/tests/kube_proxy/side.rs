@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 
 use fairlead_conformance::kubernetes::{Cluster, Member};
+use fairlead_conformance::lab::Place;
 use serde_json::{Value, json};
 
 /// Namespace of everything that is judged.
@@ -31,6 +32,11 @@ impl<'a> Side<'a> {
 
     pub fn other(&self) -> usize {
         1 - self.own
+    }
+
+    /// The pod of its own node that asks.
+    pub fn client(&self) -> &'a Place {
+        self.member().pod(CLIENTS[self.own])
     }
 
     /// A backend's name from this side: `a1` is `own1` on one, `other1` on the other.

@@ -1,25 +1,32 @@
 //! The stage: three nodes with pods, a proxy on each, and what it takes to write and to wait.
 
-use anyhow::{Result, ensure};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use anyhow::{Context, Result, ensure};
 use fairlead_conformance::kubernetes::{Cluster, Proxy};
-use fairlead_conformance::lab::Running;
+use fairlead_conformance::lab::{Place, Running};
 use fairlead_conformance::limit::patience;
-use fairlead_conformance::traffic::{self, Target};
+use fairlead_conformance::traffic::{self, Probed, Target};
 use serde_json::json;
 
 use super::play::Write;
 use super::side::{CLIENTS, FAR, NAMESPACE, NODES, PODS, Side, ZONES};
+
+/// Two stages at once would have each other's load for silence.
+static ONE: Mutex<()> = Mutex::new(());
 
 /// The cluster with all its pods, and a proxy on each node.
 pub struct Stage {
     pub cluster: Cluster,
     _proxies: Vec<Running>,
     settled: u8,
+    _alone: MutexGuard<'static, ()>,
 }
 
 impl Stage {
     /// `judged` runs on the first node and the second, kube-proxy far away.
     pub fn new(name: &str, judged: [Proxy; 2]) -> Result<Self> {
+        let alone = ONE.lock().unwrap_or_else(PoisonError::into_inner);
         let nodes: Vec<(&str, &str)> = NODES.into_iter().zip(ZONES).collect();
         let mut cluster = Cluster::new(name, &nodes)?;
         for (member, pods) in PODS.iter().enumerate() {
@@ -35,13 +42,20 @@ impl Stage {
         for (member, proxy) in cluster.members.iter().zip(judged.into_iter().chain([Proxy::Reference])) {
             proxies.push(proxy.start(cluster.plane(), member)?);
         }
-        let mut stage = Self { cluster, _proxies: proxies, settled: 0 };
+        let mut stage = Self { cluster, _proxies: proxies, settled: 0, _alone: alone };
         stage.settle()?;
         Ok(stage)
     }
 
     pub fn sides(&self) -> [Side<'_>; 2] {
         [0, 1].map(|own| Side { cluster: &self.cluster, own })
+    }
+
+    /// Asks one target from there, with options of `traffic probe`.
+    pub fn probe(&self, place: &Place, target: &str, options: &[&str]) -> Result<Probed> {
+        let target: Target = target.parse().map_err(anyhow::Error::msg)?;
+        let job = traffic::probe(&[target])?.args(options);
+        traffic::probed(place.output(&job)?)?.into_iter().next().context("a probe that said nothing")
     }
 
     pub fn write(&self, writes: &[Write]) -> Result<()> {
@@ -80,13 +94,15 @@ impl Stage {
                 "endpoints": [{"addresses": [four]}], "ports": [{"name": "main", "protocol": "TCP", "port": 8080}],
             })),
         ])?;
-        let target: Target = format!("tcp:{address}:80").parse().map_err(anyhow::Error::msg)?;
+        let target = format!("tcp:{address}:80");
         let limit = patience(30).as_millis().to_string();
         for member in &self.cluster.members {
-            let job = traffic::probe(&[target])?.args(["--timeout-ms", "50", "--until-answered-ms", &limit]);
-            let probed = traffic::probed(member.node.output(&job)?)?;
-            let answered = probed.first().is_some_and(|probed| !probed.answered.is_empty());
-            ensure!(answered, "the proxy on node {} has not taken what was written last: {probed:?}", member.name());
+            let probed = self.probe(&member.node, &target, &["--timeout-ms", "50", "--until-answered-ms", &limit])?;
+            ensure!(
+                !probed.answered.is_empty(),
+                "the proxy on node {} has not taken what was written last: {probed:?}",
+                member.name()
+            );
         }
         Ok(())
     }

@@ -65,7 +65,7 @@ pub const CASES: &[Case] = &[
         );
         let [a, b, c] = [port("a", "TCP", 80), port("b", "TCP", 8000), port("c", "UDP", 53)];
         vec![
-            step("one", [service(&[a.clone()]), slice]),
+            step("one", [service(std::slice::from_ref(&a)), slice]),
             step("three", [service(&[a, b.clone(), c.clone()])]),
             step("two others", [service(&[b, c])]),
         ]
