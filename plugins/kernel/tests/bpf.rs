@@ -110,6 +110,13 @@ fn a_mapped_array_and_the_map_are_the_same_memory() {
     drop(map);
     assert_eq!(words.load(5), Some(7), "the memory outlives the descriptor");
 
+    let map = self::map(ARRAY, 24, 10, MMAPABLE);
+    let words = MappedArray::open(&map).expect("values of whole words are mapped too");
+    assert_eq!(words.len(), 30);
+    assert!((21..24).all(|index| words.store(index, u64::from(index))));
+    let value: Vec<u8> = [21_u64, 22, 23].into_iter().flat_map(u64::to_ne_bytes).collect();
+    assert_eq!(map.lookup(&7_u32.to_ne_bytes()).expect("read"), Some(value), "element 7");
+
     let error = MappedArray::open(&self::map(ARRAY, 8, 1, 0)).expect_err("not mmapable").to_string();
     assert!(error.starts_with("map into memory map fairlead_test: "), "{error}");
     MappedArray::open(&self::map(HASH, 8, 1, 0)).expect_err("no array");

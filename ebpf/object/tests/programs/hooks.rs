@@ -14,8 +14,8 @@ use aya::programs::{CgroupSockAddr, ProgramError};
 use aya::{Ebpf, EbpfLoader};
 use fairlead_ebpf_shared::{
     AddressClass, AddressWord, Affinity, AffinityKey, Backend, Be16, ClientAddresses, ConfigWord, Frontend,
-    FrontendKey, Options, OptionsWord, Origin, RangeData, RangeKey, Reason, SCOPE_NODE, SetWord, frontend_tag, map,
-    mapped, program,
+    FrontendKey, Options, OptionsWord, Origin, RangeData, RangeKey, RangeTag, Reason, SCOPE_NODE, SetWord,
+    frontend_tag, map, mapped, program,
 };
 use fairlead_kernel::bpf::{self, AttachType, Map, MappedArray};
 use fairlead_kernel::netns;
@@ -56,12 +56,13 @@ pub struct Hooks {
 }
 
 impl Hooks {
-    /// In a new network namespace with `lo` up, holding 127.0.0.0/8, ::1 and fd00::1 to fd00::4.
+    /// In a new network namespace with `lo` up, holding 127.0.0.0/8, ::1, 10.0.0.6 and fd00::1 to fd00::6.
     pub fn attach() -> Self {
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace (these tests run as root)");
         ip("link set lo up");
-        for number in 1..=4 {
+        ip("address add 10.0.0.6/32 dev lo");
+        for number in 1..=6 {
             ip(&format!("-6 address add fd00::{number}/128 dev lo nodad"));
         }
         let cgroup = Cgroup::enter();
@@ -110,11 +111,15 @@ impl Hooks {
 
     /// Admits a network to a service that looks at its source ranges.
     pub fn admit(&self, vip: &Vip, network: &str, length: u32) {
+        self.write_range(vip, network, length, vip.tag());
+    }
+
+    fn write_range(&self, vip: &Vip, network: &str, length: u32, tag: RangeTag) {
         let address: IpAddr = network.parse().expect("an address");
-        let bits = 32 + length + if address.is_ipv4() { 96 } else { 0 };
-        let key =
-            RangeKey { prefix_bits: bits, data: RangeData { slot: vip.slot.to_be_bytes(), addr: bytes(address) } };
-        self.ranges.update(key.as_bytes(), &vip.tag().to_ne_bytes()).expect("a range is written");
+        let prefix_bits = 32 + length + if address.is_ipv4() { 96 } else { 0 };
+        let data = RangeData { slot: vip.slot.to_be_bytes(), addr: bytes(address) };
+        let key = RangeKey { prefix_bits, data };
+        self.ranges.update(key.as_bytes(), tag.as_bytes()).expect("a range is written");
     }
 
     /// Tells the programs what sockets of this network namespace send from.
@@ -123,6 +128,11 @@ impl Hooks {
         let [v4, v6] = [v4, v6].map(|text| bytes(text.parse().expect("an address")));
         let value = ClientAddresses::new(cookie, v4, v6);
         self.clients.update(&cookie.to_ne_bytes(), value.as_bytes()).expect("a client is written");
+    }
+
+    /// Leaves a range of a former owner of the slot.
+    pub fn admit_for_another(&self, vip: &Vip, network: &str, length: u32) {
+        self.write_range(vip, network, length, vip.tag() ^ 1);
     }
 
     /// Where the clients of this network namespace stick to, for a group.
@@ -267,7 +277,7 @@ fn sum(map: &Map, index: u32) -> u64 {
 }
 
 /// Runs `ip` in this thread's network namespace.
-fn ip(arguments: &str) {
+pub fn ip(arguments: &str) {
     let status = Command::new("ip").args(arguments.split(' ')).status().expect("ip runs (Debian: iproute2)");
     assert!(status.success(), "ip {arguments}: {status}");
 }

@@ -2,15 +2,12 @@
 //! network namespace and removes them.
 
 use std::collections::BTreeSet;
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6, TcpListener, TcpStream, UdpSocket};
-use std::time::Duration;
+use std::io::{Read, Write};
+use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6, TcpStream};
 
 use crate::hooks::{Hooks, Vip, bytes};
+use crate::traffic::{client_for, echo, listener, refused, udp};
 use fairlead_ebpf_shared::{IPPROTO_TCP, IPPROTO_UDP, Reason};
-
-/// How long a datagram on `lo` may take before a test is given up as failed.
-const LIMIT: Duration = Duration::from_secs(20);
 
 /// One round trip of each family: VIP, backend, and how a socket of the given kind names the VIP.
 const FAMILIES: [(&str, &str, &str); 3] = [
@@ -18,36 +15,6 @@ const FAMILIES: [(&str, &str, &str); 3] = [
     ("[fd00:96::1]:80", "[fd00::1]:0", "[fd00:96::1]:80"),
     ("10.96.0.1:80", "127.0.0.1:0", "[::ffff:10.96.0.1]:80"),
 ];
-
-fn listener(address: &str) -> (TcpListener, SocketAddr) {
-    let listener = TcpListener::bind(address).expect("a listener on lo");
-    let address = listener.local_addr().expect("a bound socket has an address");
-    (listener, address)
-}
-
-fn udp(address: &str) -> (UdpSocket, SocketAddr) {
-    let socket = UdpSocket::bind(address).expect("a socket on lo");
-    socket.set_read_timeout(Some(LIMIT)).expect("a limit is set");
-    let address = socket.local_addr().expect("a bound socket has an address");
-    (socket, address)
-}
-
-/// A client's socket of the family that `vip` is written in.
-fn client_for(vip: SocketAddr) -> UdpSocket {
-    udp(if vip.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" }).0
-}
-
-fn refused<T: std::fmt::Debug>(result: io::Result<T>, what: &str) {
-    assert_eq!(result.expect_err(what).kind(), ErrorKind::ConnectionRefused, "{what}");
-}
-
-/// Takes one datagram at `server`, answers it with the same, and returns where it came from.
-fn echo(server: &UdpSocket) -> SocketAddr {
-    let mut datagram = [0; 64];
-    let (length, from) = server.recv_from(&mut datagram).expect("the backend gets the datagram");
-    server.send_to(&datagram[..length], from).expect("the backend answers");
-    from
-}
 
 #[test]
 fn tcp_reaches_a_backend_and_names_the_vip() {
