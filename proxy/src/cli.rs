@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use fairlead_ebpf_shared::{DEFAULT_ADDRESSES, DEFAULT_BACKENDS, DEFAULT_RANGES, DEFAULT_SLOTS, OptionsWord, SetWord};
 
 use crate::config::Flags;
+use crate::verbs::arguments::Top;
 
 /// Leads connections to Kubernetes Services to their endpoints, by eBPF at the socket.
 ///
@@ -32,6 +33,8 @@ pub enum Verb {
     Status(Show),
     /// The Services as the kernel serves them now: addresses, backends, connections
     Services(Show),
+    /// Which Services get connections at the moment, the busiest first; on a terminal until Ctrl-C
+    Top(Top),
     /// The maps in the kernel as they are, with slots and tags
     Dump(Show),
     /// What of this machine helps or hinders a proxy with these options, and a verdict; fails if it cannot work

@@ -46,6 +46,7 @@ pub fn main() -> ExitCode {
         Verb::Run(arguments) => run(arguments),
         Verb::Status(show) => verbs::status(&show),
         Verb::Services(show) => verbs::services(&show),
+        Verb::Top(arguments) => verbs::top(&arguments),
         Verb::Dump(show) => verbs::dump(&show),
         Verb::Doctor(arguments) => match verbs::doctor(&arguments) {
             // It has said why.

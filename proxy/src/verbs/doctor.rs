@@ -1,10 +1,8 @@
 //! `doctor`: what of this machine helps or hinders the proxy.
 
-use std::io::IsTerminal;
-
 use anyhow::Result;
 
-use super::{print, print_json};
+use super::{is_bright, print, print_json};
 use crate::cli::{Doctor, Output};
 use crate::config::Config;
 use crate::doctor;
@@ -14,7 +12,7 @@ pub fn doctor(arguments: &Doctor) -> Result<bool> {
     let findings = doctor::examine(&arguments.run, &Config::new(&arguments.run));
     match arguments.output {
         Output::Json => print_json(&doctor::json(&findings))?,
-        Output::Table => print(&doctor::text(&findings, std::io::stdout().is_terminal()))?,
+        Output::Table => print(&doctor::text(&findings, is_bright()))?,
     }
     Ok(doctor::verdict(&findings).1)
 }

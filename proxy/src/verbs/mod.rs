@@ -1,8 +1,10 @@
 //! Verbs that look at what is in the kernel and at what the daemon last told. They work whether a daemon runs or not.
 
+pub mod arguments;
 mod doctor;
 pub mod services;
 mod status;
+mod top;
 
 use std::io::{IsTerminal, Write};
 
@@ -19,6 +21,7 @@ use crate::maps::Maps;
 use crate::state;
 
 pub use doctor::doctor;
+pub use top::top;
 
 /// `services`.
 pub fn services(show: &Show) -> Result<()> {
@@ -42,8 +45,7 @@ pub fn status(show: &Show) -> Result<()> {
     match show.output {
         Output::Json => print_json(&status::json(running, told.as_ref(), kernel.as_ref())),
         Output::Table => {
-            let bright = std::io::stdout().is_terminal();
-            print(&status::text(running, told.as_ref(), kernel.as_ref(), bright))
+            print(&status::text(running, told.as_ref(), kernel.as_ref(), is_bright()))
         }
     }
 }
@@ -117,6 +119,11 @@ fn outcome_fields(outcome: &Outcome) -> serde_json::Map<String, Value> {
 /// What each counter of the programs is called, and its value.
 fn named(counters: &[u64; Reason::ALL.len()]) -> impl Iterator<Item = (&'static str, u64)> + '_ {
     Reason::ALL.iter().map(|reason| (reason.name(), counters[*reason as usize]))
+}
+
+/// Whether colours are wanted: on a terminal, unless `NO_COLOR` is set to anything (no-color.org).
+fn is_bright() -> bool {
+    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 fn plain_table(head: &[&str]) -> Table {
