@@ -16,5 +16,6 @@ pub mod kubernetes;
 pub mod lab;
 pub mod limit;
 pub mod peers;
+pub mod scripted;
 pub mod snapshot;
 pub mod traffic;
