@@ -84,6 +84,11 @@ impl Metrics {
         let make = Maker(&registry);
         let (kube_proxy, own) = (KubeProxy::new(&make), Own::new(&make));
         own.build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        // What may never happen here is told as such: kube-proxy looks through conntrack in every round.
+        for family in families {
+            kube_proxy.conntrack.with_label_values(&[family.name()]);
+            kube_proxy.conntrack_deleted.with_label_values(&[family.name()]);
+        }
         let started = unix_seconds(clock.now().wall);
         Self(Arc::new(Inner { registry, kube_proxy, own, clock, started, families: families.to_vec() }))
     }
