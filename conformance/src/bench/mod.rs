@@ -7,6 +7,7 @@ mod flat;
 mod kernel;
 mod list;
 mod parallel;
+mod proxy;
 mod stats;
 mod vip;
 
@@ -29,6 +30,9 @@ pub struct Options {
     /// Rounds of every pair; each benchmark has its own default.
     #[arg(long)]
     rounds: Option<usize>,
+    /// `proxy` at a tenth of its size: a look, not a figure.
+    #[arg(long)]
+    quick: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -47,6 +51,8 @@ enum Name {
     CniCalls,
     /// Connect and request by VIP beside pod IP, client and server pinned to one CPU.
     Vip,
+    /// The service proxy beside kube-proxy on one API server: cold start, memory, delay and cost of a change, a storm of them.
+    Proxy,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -116,6 +122,9 @@ pub fn run(options: &Options) -> Result<()> {
     }
     if asked(Name::Vip) {
         pairs.extend(vip::run(options.rounds.unwrap_or(10))?);
+    }
+    if asked(Name::Proxy) {
+        pairs.extend(proxy::run(options.quick)?);
     }
     match options.output {
         Output::Table => println!("{}", table(&pairs)),

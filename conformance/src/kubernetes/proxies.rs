@@ -29,27 +29,52 @@ impl Proxy {
 
     /// Starts it on this node. Ours is ready on return; kube-proxy does not say when it is.
     pub fn start(self, plane: &ControlPlane, member: &Member) -> Result<Running> {
+        let quick = json!({"nftables": {"minSyncPeriod": "100ms"}});
+        let mut running = member.node.start(&self.job(plane, member, &quick)?)?;
+        if self == Self::Ours {
+            running.wait_ready(patience(60))?;
+        }
+        Ok(running)
+    }
+
+    /// Starts it with kube-proxy's own pauses between two rounds, and waits for nothing.
+    pub fn spawn(self, plane: &ControlPlane, member: &Member) -> Result<Running> {
+        member.node.start(&self.job(plane, member, &json!({}))?)
+    }
+
+    /// Takes away what it left on this node.
+    pub fn clean(self, member: &Member) -> Result<()> {
+        match self {
+            Self::Reference => member.node.sh("nft flush ruleset").map(drop),
+            Self::Ours => {
+                let job = Job::new(dist::proxy()?).arg("cleanup").arg("--cgroup-root").arg(member.node.cgroup_root());
+                member.node.output(&job.arg("--bpffs-root").arg(member.node.bpffs()))?.success().map(drop)
+            }
+        }
+    }
+
+    fn job(self, plane: &ControlPlane, member: &Member, pauses: &Value) -> Result<Job> {
         match self {
             Self::Reference => {
-                let config = member.node.write("kube-proxy.yaml", configuration(plane, member).to_string())?;
-                let job = Job::new(peers::kubernetes_bin()?.join("kube-proxy")).arg("--config").arg(config).arg("-v=2");
-                member.node.start(&job)
+                let mut config = configuration(plane, member);
+                if let (Some(config), Some(pauses)) = (config.as_object_mut(), pauses.as_object()) {
+                    config.extend(pauses.clone());
+                }
+                let config = member.node.write("kube-proxy.yaml", config.to_string())?;
+                Ok(Job::new(peers::kubernetes_bin()?.join("kube-proxy")).arg("--config").arg(config).arg("-v=2"))
             }
             Self::Ours => {
                 let job = Job::new(dist::proxy()?).arg("run").arg("--kubeconfig").arg(plane.kubeconfig());
                 let job = job.args(["--node-name", member.name(), "--cluster-cidr", CLUSTER_CIDRS]);
                 let job = job.arg("--cgroup-root").arg(member.node.cgroup_root());
                 let job = job.arg("--bpffs-root").arg(member.node.bpffs());
-                let job = job.arg("--state-dir").arg(member.node.dir().join("proxy-state"));
-                let mut proxy = member.node.start(&job.notify())?;
-                proxy.wait_ready(patience(60))?;
-                Ok(proxy)
+                Ok(job.arg("--state-dir").arg(member.node.dir().join("proxy-state")).notify())
             }
         }
     }
 }
 
-/// What an operator who wants quick changes tells kube-proxy. By ClusterCIDR it would take pods of other nodes for its own
+/// What kube-proxy is told. By ClusterCIDR it would take pods of other nodes for its own
 /// when they ask at a node port, and send them, unmasked, to backends whose answers they do not recognize. A namespace may
 /// not set the machine's limits of conntrack.
 fn configuration(plane: &ControlPlane, member: &Member) -> Value {
@@ -57,7 +82,6 @@ fn configuration(plane: &ControlPlane, member: &Member) -> Value {
         "apiVersion": "kubeproxy.config.k8s.io/v1alpha1", "kind": "KubeProxyConfiguration",
         "mode": "nftables", "hostnameOverride": member.name(), "clusterCIDR": CLUSTER_CIDRS, "detectLocalMode": "NodeCIDR",
         "clientConnection": {"kubeconfig": plane.kubeconfig_by_certificate()},
-        "nftables": {"minSyncPeriod": "100ms"},
         "conntrack": {"maxPerCore": 0, "min": 0, "tcpCloseWaitTimeout": "0s", "tcpEstablishedTimeout": "0s"},
     })
 }

@@ -5,6 +5,7 @@
 //! the jobs and read the answers.
 
 mod ask;
+mod first;
 mod hold;
 mod probe;
 mod request;
@@ -16,6 +17,7 @@ mod target;
 use anyhow::{Context, Result};
 use clap::Subcommand;
 
+pub use first::{First, now_ns};
 pub use probe::Probed;
 pub use tally::{Latency, Report};
 pub use target::{Protocol, Target};
@@ -33,6 +35,8 @@ pub enum Verb {
     Request(request::Options),
     /// Ask each target on standard input until it is known who answers it.
     Probe(probe::Options),
+    /// Say when each target on standard input answers for the first time.
+    First(first::Options),
     /// Hold one TCP connection open and use it from time to time, until told to stop.
     Hold(hold::Options),
 }
@@ -44,6 +48,7 @@ impl Verb {
             Self::Serve(options) => serve::run(&options),
             Self::Request(options) => request::run(&options),
             Self::Probe(options) => probe::run(&options),
+            Self::First(options) => first::run(&options),
             Self::Hold(options) => hold::run(&options),
         }
     }
@@ -77,6 +82,11 @@ pub fn hold(target: &str) -> Result<Job> {
 pub fn probe(targets: &[Target]) -> Result<Job> {
     let lines: String = targets.iter().map(|target| format!("{target}\n")).collect();
     Ok(Job::new(dist::lab_tool()?).args(["traffic", "probe"]).stdin(lines).log("probe"))
+}
+
+/// Says when a target answers for the first time; targets are told by [`Running::say`], the answers are lines of [`First`].
+pub fn first() -> Result<Job> {
+    Ok(Job::new(dist::lab_tool()?).args(["traffic", "first"]).notify().log("first"))
 }
 
 /// What a probe printed, in no order; one for each target.
