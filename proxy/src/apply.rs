@@ -216,7 +216,7 @@ impl<M: Maps> Applier<M> {
                 Next::default()
             }
             (Ok(()), Waiting::Release(retired)) => {
-                for op in retired.ops(&self.actual) {
+                for op in retired.ops(&self.actual).collect::<Vec<_>>() {
                     self.tally.operations += 1;
                     if let Err(error) = write(&mut self.maps, &op) {
                         self.tally.failed += 1;

@@ -8,7 +8,7 @@ use std::future::pending;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, anyhow, bail};
-use fairlead_proxy_model::{Change, Engine, Entry, Notice, Settings, entry_name, frontend_name};
+use fairlead_proxy_model::{Change, Engine, Entry, Notice, Settings, Subject, Weight, entry_name, frontend_name};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until};
@@ -298,10 +298,6 @@ impl<M: Maps> Daemon<M> {
     fn collect_problems(&self) -> BTreeSet<Problem> {
         let mut problems = self.source.problems();
         problems.extend(self.engine.notices().into_iter().map(|notice| self.explain(notice)));
-        problems.extend(self.engine.orphans().map(|slice| {
-            let text = format!("EndpointSlice {}: there is no Service {}; it waits", slice.name, slice.service_name());
-            at(self.source.slice_place(&slice.name), Severity::Notice, text)
-        }));
         let desired = &self.engine.desired().frontends;
         problems.extend(self.applier.no_room().iter().filter_map(|(entry, no_room)| {
             let Entry::Frontend(key) = entry else { return None };
@@ -323,32 +319,16 @@ impl<M: Maps> Daemon<M> {
     }
 
     fn explain(&self, notice: Notice) -> Problem {
-        match notice {
-            Notice::SctpNotServed { service, port } => {
-                let text = format!("Service {service}: port {port}/SCTP is not served: only TCP and UDP are");
-                at(self.source.service_place(&service), Severity::Warning, text)
-            }
-            Notice::Conflict { loser, winner, key } => {
-                let text = format!(
-                    "Service {loser}: {} is not served for it: it belongs to Service {winner}, first by age and then by name",
-                    frontend_name(&key)
-                );
-                at(self.source.service_place(&loser), Severity::Error, text)
-            }
-            Notice::NoLocalEndpoint { service, key } => {
-                let text = format!(
-                    "Service {service}: {} is refused: internalTrafficPolicy is Local and no endpoint is on this node, {}",
-                    frontend_name(&key),
-                    self.status.node
-                );
-                at(self.source.service_place(&service), Severity::Warning, text)
-            }
-            Notice::TooManyEndpoints { service, key, found } => {
-                let text =
-                    format!("Service {service}: {} has {found} endpoints, some are left out", frontend_name(&key));
-                at(self.source.service_place(&service), Severity::Error, text)
-            }
-        }
+        let severity = match notice.weight() {
+            Weight::Error => Severity::Error,
+            Weight::Warning => Severity::Warning,
+            Weight::Notice => Severity::Notice,
+        };
+        let place = match notice.subject() {
+            Subject::Service(service) => self.source.service_place(service),
+            Subject::Slice(slice) => self.source.slice_place(slice),
+        };
+        at(place, severity, notice.to_string())
     }
 
     fn tell(&self, state: &str) {

@@ -4,21 +4,27 @@
 //! the value away, waits a grace period, reads the maps and starts again from [`Actual::restore`]; a killed daemon's
 //! successor does the same. So there is one way back and it is used every day.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
-use fairlead_ebpf_shared::{Backend, Frontend, FrontendKey, SetWord, frontend_tag, unmapped};
+use fairlead_ebpf_shared::{AddressClass, Backend, FrontendKey, Options, RangeKey, SetWord, unmapped};
+use ipnet::IpNet;
 
+use crate::facts::ObjectName;
 use crate::ids::{Region, Regions, Slots};
-use crate::tables::{Dump, Entry, MapOp, Sizes};
+use crate::tables::{Entry, MapOp, Sizes};
 
 /// The maps' content as far as it decides anything.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Actual {
     pub(crate) sizes: Sizes,
     pub(crate) held: BTreeMap<FrontendKey, Held>,
+    /// `None`: a word that is not the address's own.
+    pub(crate) addresses: BTreeMap<IpAddr, Option<AddressClass>>,
     pub(crate) slots: Slots,
     pub(crate) regions: Regions,
+    pub(crate) ranges: Ranges,
     pub(crate) retired: Retired,
 }
 
@@ -26,13 +32,23 @@ pub struct Actual {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Held {
     /// A value of ours.
-    Slot {
-        slot: u32,
-        /// `None`: the slot's word, or a backend it refers to, is not ours.
-        set: Option<HeldSet>,
-    },
+    Slot(HeldSlot),
     /// A value that leads nowhere, or to the slot of another.
     Unusable,
+}
+
+/// A slot with what is published in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct HeldSlot {
+    pub slot: u32,
+    /// For whom it was made; `None`: it was found.
+    pub owner: Option<ObjectName>,
+    /// `None`: the slot's word, or a backend it refers to, is not ours.
+    pub set: Option<HeldSet>,
+    /// `None`: not ours.
+    pub options: Option<Options>,
+    /// Ascending.
+    pub ranges: Arc<[IpNet]>,
 }
 
 /// A published set.
@@ -41,27 +57,63 @@ pub(crate) struct HeldSet {
     /// `None` for the empty set.
     pub region: Option<Region>,
     /// Ascending.
-    pub backends: Vec<SocketAddr>,
+    pub backends: Arc<[SocketAddr]>,
 }
 
-/// Slots and regions that nothing refers to any more, but that a program may still read.
+/// The entries of `RANGES`: all, those that are wanted, and how often each has been retired and not yet released.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[must_use = "slots and regions that are not released after their grace period are lost until the next restart"]
+pub(crate) struct Ranges {
+    pub present: BTreeSet<RangeKey>,
+    pub wanted: BTreeSet<RangeKey>,
+    pub waiting: BTreeMap<RangeKey, u32>,
+}
+
+impl Ranges {
+    pub fn retire(&mut self, key: RangeKey) {
+        self.wanted.remove(&key);
+        *self.waiting.entry(key).or_default() += 1;
+    }
+
+    /// Whether nobody wants it again by now, and nobody has stopped to want it later.
+    fn is_over(&self, key: &RangeKey) -> bool {
+        !self.wanted.contains(key) && self.waiting.get(key).is_none_or(|waiting| *waiting == 1)
+    }
+
+    fn release(&mut self, key: RangeKey) {
+        if self.is_over(&key) {
+            self.present.remove(&key);
+        }
+        if let Some(waiting) = self.waiting.get_mut(&key) {
+            *waiting -= 1;
+            if *waiting == 0 {
+                self.waiting.remove(&key);
+            }
+        }
+    }
+}
+
+/// Slots, regions and ranges that nothing refers to any more, but that a program may still read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[must_use = "what is not released after its grace period is lost until the next restart"]
 pub struct Retired {
     pub(crate) slots: Vec<u32>,
     pub(crate) regions: Vec<Region>,
+    pub(crate) ranges: Vec<RangeKey>,
 }
 
 impl Retired {
     /// Nothing waits.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.slots.is_empty() && self.regions.is_empty()
+        self.slots.is_empty() && self.regions.is_empty() && self.ranges.is_empty()
     }
 
-    /// What to write, once the grace period is over and before [`Actual::release`].
-    pub fn ops<'a>(&'a self, _actual: &Actual) -> impl Iterator<Item = MapOp> + 'a {
-        self.slots.iter().map(|&slot| MapOp::ClearSlot { slot })
+    /// What to write, once the grace period is over and before [`Actual::release`]. A range that
+    /// has come back meanwhile stays.
+    pub fn ops<'a>(&'a self, actual: &'a Actual) -> impl Iterator<Item = MapOp> + 'a {
+        let unwanted = self.ranges.iter().filter(|key| actual.ranges.is_over(key));
+        let ranges = unwanted.map(|&key| MapOp::DeleteRange { key });
+        ranges.chain(self.slots.iter().map(|&slot| MapOp::ClearSlot { slot }))
     }
 }
 
@@ -72,72 +124,35 @@ pub struct Fill {
     pub slots: u32,
     /// Backend entries in use or not yet released.
     pub backends: u32,
+    /// Addresses.
+    pub addresses: u32,
+    /// Source ranges in use or not yet released.
+    pub ranges: u32,
     /// How many there are.
     pub sizes: Sizes,
 }
 
 impl Actual {
-    /// What a dump says. Words that no frontend refers to are retired at once, to be cleared and released.
-    ///
-    /// The caller lets a grace period pass between the last write of whoever wrote before and the first write after this:
-    /// regions that the dump shows free may have been retired a moment ago.
-    #[must_use]
-    pub fn restore(dump: &Dump, sizes: Sizes) -> Self {
-        let mut actual = Self {
-            sizes,
-            held: BTreeMap::new(),
-            slots: Slots::new(sizes.slots),
-            regions: Regions::new(sizes.backends),
-            retired: Retired::default(),
-        };
-        for (key, value) in &dump.frontends {
-            let held = actual.restore_frontend(dump, key, value);
-            actual.held.insert(*key, held);
-        }
-        for (&slot, set) in &dump.sets {
-            if !actual.slots.claim(slot) {
-                continue;
-            }
-            actual.retired.slots.push(slot);
-            let region = Region { base: set.word.base(), count: set.word.count() };
-            if actual.regions.claim(region) {
-                actual.retired.regions.push(region);
-            }
-        }
-        actual
-    }
-
-    fn restore_frontend(&mut self, dump: &Dump, key: &FrontendKey, value: &Frontend) -> Held {
-        if value.tag != frontend_tag(key, value.slot) || !self.slots.claim(value.slot) {
-            return Held::Unusable;
-        }
-        let set = dump.sets.get(&value.slot).and_then(|set| {
-            let (word, backends) = (set.word, &set.backends);
-            let ours = word.tag() == value.tag && backends.iter().all(|backend| backend.tag == value.tag);
-            if !ours || backends.len() != word.count() as usize {
-                return None;
-            }
-            let region = Region { base: word.base(), count: word.count() };
-            if region.count > 0 && !self.regions.claim(region) {
-                return None;
-            }
-            let mut backends: Vec<SocketAddr> = backends.iter().map(socket_addr).collect();
-            backends.sort_unstable();
-            Some(HeldSet { region: (region.count > 0).then_some(region), backends })
-        });
-        Held::Slot { slot: value.slot, set }
-    }
-
     /// Everything that the maps hold.
     pub fn entries(&self) -> impl Iterator<Item = Entry> + '_ {
-        self.held.keys().copied().map(Entry::Frontend)
+        let frontends = self.held.keys().copied().map(Entry::Frontend);
+        frontends.chain(self.addresses.keys().copied().map(Entry::Address))
+    }
+
+    /// Whether the maps hold it.
+    #[must_use]
+    pub fn holds(&self, entry: &Entry) -> bool {
+        match entry {
+            Entry::Frontend(key) => self.held.contains_key(key),
+            Entry::Address(addr) => self.addresses.contains_key(addr),
+        }
     }
 
     /// The slot of a frontend.
     #[must_use]
     pub fn slot(&self, key: &FrontendKey) -> Option<u32> {
         match self.held.get(key)? {
-            Held::Slot { slot, .. } => Some(*slot),
+            Held::Slot(held) => Some(held.slot),
             Held::Unusable => None,
         }
     }
@@ -153,7 +168,7 @@ impl Actual {
         !self.retired.is_empty()
     }
 
-    /// Makes slots and regions free again, after their grace period and after [`Retired::ops`].
+    /// Makes slots, regions and ranges free again, after their grace period and after [`Retired::ops`].
     pub fn release(&mut self, retired: Retired) {
         for slot in retired.slots {
             self.slots.release(slot);
@@ -161,21 +176,52 @@ impl Actual {
         for region in retired.regions {
             self.regions.release(region);
         }
+        for key in retired.ranges {
+            self.ranges.release(key);
+        }
     }
 
     /// In how many places `found`, restored from a fresh dump, is other than this. Both at rest: nothing retired here that
     /// was not released.
     #[must_use]
     pub fn drift(&self, found: &Self) -> usize {
-        let changed = self.held.iter().filter(|(key, held)| found.held.get(key) != Some(held)).count();
-        let strange = found.held.keys().filter(|key| !self.held.contains_key(key)).count();
-        changed + strange + found.retired.slots.len()
+        let frontends =
+            self.held.iter().filter(|(key, held)| !found.held.get(key).is_some_and(|found| held.is_as(found)));
+        let strange = found.held.keys().filter(|key| !self.held.contains_key(key));
+        let addresses = self.addresses.iter().filter(|(addr, class)| found.addresses.get(addr) != Some(class));
+        let strange_addresses = found.addresses.keys().filter(|addr| !self.addresses.contains_key(addr));
+        frontends.count()
+            + strange.count()
+            + addresses.count()
+            + strange_addresses.count()
+            + found.retired.slots.len()
+            + found.retired.ranges.len()
     }
 
     /// How full the maps are.
     #[must_use]
     pub fn fill(&self) -> Fill {
-        Fill { slots: self.slots.used(), backends: self.regions.used(), sizes: self.sizes }
+        Fill {
+            slots: self.slots.used(),
+            backends: self.regions.used(),
+            addresses: self.addresses.len() as u32,
+            ranges: self.ranges.present.len() as u32,
+            sizes: self.sizes,
+        }
+    }
+}
+
+impl Held {
+    /// Equal but for whom it was made for, which the maps do not tell.
+    fn is_as(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Unusable, Self::Unusable) => true,
+            (Self::Slot(held), Self::Slot(found)) => {
+                let HeldSlot { slot, owner: _, set, options, ranges } = held;
+                *slot == found.slot && *set == found.set && *options == found.options && *ranges == found.ranges
+            }
+            _ => false,
+        }
     }
 }
 

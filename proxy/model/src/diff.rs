@@ -1,22 +1,31 @@
 //! From what the maps hold to what they should: operations in an order in which every prefix is a good state.
 //!
-//! 1. fill free regions of `BACKENDS`: nobody reads them yet;
-//! 2. switch sets: each a single atomic store, from one whole set to another;
-//! 3. make new frontends known: their sets are published already;
-//! 4. make old frontends unknown;
-//! 5. (not here, but after a grace period: [`Retired`](crate::Retired)) clear slots, reuse slots and regions.
+//! 1. fill free regions of `BACKENDS` and add ranges: nobody reads or needs them yet;
+//! 2. switch sets: each a single atomic store, from one whole set to another; options before a set that becomes empty, after
+//!    one that gets backends, so that an empty set always has a reason;
+//! 3. delete ranges of frontends that keep others; make addresses unknown that are no node's or not this node's any more;
+//! 4. make new frontends known, or lead known ones to another slot: what is in their slots is published already;
+//! 5. make known what is a cluster IP, and unknown what is none any more;
+//! 6. make old frontends unknown;
+//! 7. make the addresses of nodes known: what is served there is;
+//! 8. (not here, but after a grace period: [`Retired`](crate::Retired)) delete the other ranges that nobody wants, clear
+//!    slots, reuse slots and regions.
+
+mod put;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::IpAddr;
 
-use fairlead_ebpf_shared::{Backend, Be16, Frontend, FrontendKey, frontend_tag};
+use fairlead_ebpf_shared::{AddressClass, AddressWord, FrontendKey};
 
-use crate::actual::{Actual, Held, HeldSet, word};
+use crate::actual::{Actual, Held, HeldSlot};
 use crate::desired::Desired;
-use crate::ids::Region;
 use crate::policy::address_bytes;
+use crate::ranges::range_key;
 use crate::tables::{Entry, MapOp};
+
+use put::put;
 
 /// Operations and what could not be ordered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,7 +40,7 @@ pub struct Plan {
     pub held_over: BTreeSet<Entry>,
 }
 
-/// Why a frontend could not get its slot or its region.
+/// Why an entry could not be brought up to date.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoRoom {
     /// Every slot is in use.
@@ -48,6 +57,20 @@ pub enum NoRoom {
         /// How many entries there are.
         size: u32,
     },
+    /// Not enough range entries are free.
+    Ranges {
+        /// Entries wanted.
+        wanted: u32,
+        /// Entries free.
+        free: u32,
+        /// How many entries there are.
+        size: u32,
+    },
+    /// Every address entry is in use.
+    Addresses {
+        /// How many entries there are.
+        size: u32,
+    },
 }
 
 impl fmt::Display for NoRoom {
@@ -57,6 +80,10 @@ impl fmt::Display for NoRoom {
             Self::Backends { wanted, free, size } => {
                 write!(f, "{wanted} backend entries in one run wanted, {free} of {size} free")
             }
+            Self::Ranges { wanted, free, size } => {
+                write!(f, "{wanted} source range entries wanted, {free} of {size} free")
+            }
+            Self::Addresses { size } => write!(f, "all {size} address entries are in use"),
         }
     }
 }
@@ -73,109 +100,159 @@ pub fn diff<'a>(
     in_flight: bool,
 ) -> Plan {
     let mut steps = Steps::default();
+    // An affinity group goes by the slot of one of its frontends: that one comes first, the others think again when its
+    // slot is another.
+    let mut named_elsewhere: BTreeSet<FrontendKey> = BTreeSet::new();
+    let put_one = |actual: &mut Actual, key: &FrontendKey, steps: &mut Steps| -> bool {
+        let (entry, slot) = (Entry::Frontend(*key), actual.slot(key));
+        match put(actual, desired, key, steps) {
+            Ok(()) => {}
+            Err(_) if in_flight || actual.has_retired() => drop(steps.plan.deferred.insert(entry)),
+            Err(no_room) => drop(steps.plan.failed.insert(entry, no_room)),
+        }
+        actual.slot(key) != slot
+    };
     for entry in entries {
-        let Entry::Frontend(key) = entry else { continue };
-        let backends = desired.frontends.get(key).map(|frontend| &frontend.backends[..]);
-        match backends {
-            Some([]) if hold.contains(entry) && actual.has_backends(key) => {
-                steps.plan.held_over.insert(*entry);
-            }
-            None if hold.contains(entry) && actual.held.contains_key(key) => {
-                steps.plan.held_over.insert(*entry);
-            }
-            Some(backends) => {
-                if let Err(no_room) = put(actual, key, backends, &mut steps) {
-                    if in_flight || actual.has_retired() {
-                        steps.plan.deferred.insert(*entry);
-                    } else {
-                        steps.plan.failed.insert(*entry, no_room);
+        let is_held = hold.contains(entry);
+        match entry {
+            Entry::Address(addr) => put_address(actual, desired, *addr, is_held, &mut steps),
+            Entry::Frontend(key) => match desired.frontends.get(key) {
+                Some(frontend) if is_held && frontend.backends.is_empty() && actual.has_backends(key) => {
+                    steps.plan.held_over.insert(*entry);
+                }
+                Some(frontend) if desired.group_of(key, frontend) != *key => drop(named_elsewhere.insert(*key)),
+                Some(frontend) => {
+                    if put_one(actual, key, &mut steps) {
+                        named_elsewhere.extend(frontend.members.iter().filter(|key| actual.held.contains_key(key)));
                     }
                 }
-            }
-            None => delete(actual, key, &mut steps),
+                None if is_held && actual.held.contains_key(key) => drop(steps.plan.held_over.insert(*entry)),
+                None => delete(actual, key, &mut steps),
+            },
         }
     }
-    let Steps { mut plan, fill, switch, make, unmake } = steps;
-    plan.ops = [fill, switch, make, unmake].concat();
-    // A frontend may have found no room before a later one gave some up.
-    if actual.has_retired() {
-        plan.deferred.extend(std::mem::take(&mut plan.failed).into_keys());
+    for key in &named_elsewhere {
+        if desired.frontends.contains_key(key) && !steps.plan.held_over.contains(&Entry::Frontend(*key)) {
+            put_one(actual, key, &mut steps);
+        }
     }
-    plan
+    steps.finish(actual)
 }
 
+/// The operations of each step.
 #[derive(Default)]
 struct Steps {
     plan: Plan,
     fill: Vec<(Entry, MapOp)>,
+    options_first: Vec<(Entry, MapOp)>,
     switch: Vec<(Entry, MapOp)>,
+    options_last: Vec<(Entry, MapOp)>,
+    unrange: Vec<(Entry, MapOp)>,
+    strangers: Vec<(Entry, MapOp)>,
     make: Vec<(Entry, MapOp)>,
+    addresses_first: Vec<(Entry, MapOp)>,
     unmake: Vec<(Entry, MapOp)>,
+    addresses_last: Vec<(Entry, MapOp)>,
 }
 
-fn put(actual: &mut Actual, key: &FrontendKey, backends: &[SocketAddr], steps: &mut Steps) -> Result<(), NoRoom> {
-    let slot = match actual.held.get(key) {
-        Some(Held::Slot { set: Some(set), .. }) if set.backends == backends => return Ok(()),
-        Some(Held::Slot { slot, .. }) => Some(*slot),
-        Some(Held::Unusable) | None => None,
-    };
-    let region = match backends.len() as u32 {
-        0 => None,
-        wanted => Some(actual.regions.allocate(wanted).ok_or(NoRoom::Backends {
-            wanted,
-            free: actual.regions.available(),
-            size: actual.sizes.backends,
-        })?),
-    };
-    let known = slot.is_some();
-    let Some(slot) = slot.or_else(|| actual.slots.allocate()) else {
-        return_region(actual, region);
-        return Err(NoRoom::Slots { size: actual.sizes.slots });
-    };
-    let tag = frontend_tag(key, slot);
-    let Some(word) = word(region, tag) else {
-        return_region(actual, region);
-        return Err(NoRoom::Backends { wanted: backends.len() as u32, free: 0, size: actual.sizes.backends });
-    };
-
-    if let Some(Region { base, .. }) = region {
-        let backends = backends.iter().map(|addr| backend(*addr, tag)).collect();
-        steps.fill.push((Entry::Frontend(*key), MapOp::PutBackends { base, backends }));
+impl Steps {
+    fn finish(self, actual: &Actual) -> Plan {
+        let Self {
+            mut plan,
+            fill,
+            options_first,
+            switch,
+            options_last,
+            unrange,
+            strangers,
+            make,
+            addresses_first,
+            unmake,
+            addresses_last,
+        } = self;
+        plan.ops = [
+            fill,
+            options_first,
+            switch,
+            options_last,
+            unrange,
+            strangers,
+            make,
+            addresses_first,
+            unmake,
+            addresses_last,
+        ]
+        .concat();
+        // A frontend may have found no room before a later one gave some up.
+        if actual.has_retired() {
+            plan.deferred.extend(std::mem::take(&mut plan.failed).into_keys());
+        }
+        plan
     }
-    steps.switch.push((Entry::Frontend(*key), MapOp::SwitchSet { slot, word }));
-    if !known {
-        steps.make.push((Entry::Frontend(*key), MapOp::PutFrontend { key: *key, value: Frontend { slot, tag } }));
-    }
-    let now = Held::Slot { slot, set: Some(HeldSet { region, backends: backends.to_vec() }) };
-    if let Some(Held::Slot { set: Some(old), .. }) = actual.held.insert(*key, now) {
-        actual.retired.regions.extend(old.region);
-    }
-    Ok(())
 }
 
 fn delete(actual: &mut Actual, key: &FrontendKey, steps: &mut Steps) {
     let Some(held) = actual.held.remove(key) else { return };
     steps.unmake.push((Entry::Frontend(*key), MapOp::DeleteFrontend { key: *key }));
-    if let Held::Slot { slot, set } = held {
-        actual.retired.slots.push(slot);
-        actual.retired.regions.extend(set.and_then(|set| set.region));
+    if let Held::Slot(held) = held {
+        actual.retire(held);
     }
 }
 
-/// A region that nothing was published from needs no grace period.
-fn return_region(actual: &mut Actual, region: Option<Region>) {
-    if let Some(region) = region {
-        actual.regions.release(region);
+fn put_address(actual: &mut Actual, desired: &Desired, addr: IpAddr, is_held: bool, steps: &mut Steps) {
+    let (entry, bytes) = (Entry::Address(addr), address_bytes(addr));
+    let known = actual.addresses.get(&addr).copied();
+    match desired.addresses.get(&addr).copied() {
+        Some(class) if known == Some(Some(class)) => {}
+        Some(class) => {
+            if known.is_none() && actual.addresses.len() >= actual.sizes.addresses as usize {
+                steps.plan.failed.insert(entry, NoRoom::Addresses { size: actual.sizes.addresses });
+                return;
+            }
+            let op = MapOp::PutAddress { addr: bytes, value: AddressWord::new(&bytes, class) };
+            let step = match class {
+                AddressClass::ClusterIp => &mut steps.addresses_first,
+                AddressClass::OtherNode if known == Some(Some(AddressClass::OwnNode)) => &mut steps.strangers,
+                AddressClass::OwnNode | AddressClass::OtherNode => &mut steps.addresses_last,
+            };
+            step.push((entry, op));
+            actual.addresses.insert(addr, Some(class));
+        }
+        None if known.is_none() => {}
+        None if is_held => drop(steps.plan.held_over.insert(entry)),
+        None => {
+            // A cluster IP is one until its frontends are gone; a node's address is none before new NodePorts are served.
+            let step = match known {
+                Some(Some(AddressClass::ClusterIp)) => &mut steps.addresses_first,
+                _ => &mut steps.strangers,
+            };
+            step.push((entry, MapOp::DeleteAddress { addr: bytes }));
+            actual.addresses.remove(&addr);
+        }
     }
-}
-
-/// The map entry of a backend.
-fn backend(addr: SocketAddr, tag: u32) -> Backend {
-    Backend { addr: address_bytes(addr.ip()), port: Be16::new(addr.port()), reserved: 0, tag }
 }
 
 impl Actual {
     fn has_backends(&self, key: &FrontendKey) -> bool {
-        matches!(self.held.get(key), Some(Held::Slot { set: Some(set), .. }) if !set.backends.is_empty())
+        match self.held.get(key) {
+            Some(Held::Slot(held)) => held.set.as_ref().is_some_and(|set| !set.backends.is_empty()),
+            _ => false,
+        }
+    }
+
+    /// The frontend that had it is gone or leads elsewhere.
+    fn retire(&mut self, held: HeldSlot) {
+        let HeldSlot { slot, owner: _, set, options: _, ranges } = held;
+        self.retired.slots.push(slot);
+        self.retired.regions.extend(set.and_then(|set| set.region));
+        self.retire_ranges(slot, &ranges);
+    }
+
+    fn retire_ranges(&mut self, slot: u32, nets: &[ipnet::IpNet]) {
+        for net in nets {
+            let key = range_key(slot, *net);
+            self.ranges.retire(key);
+            self.retired.ranges.push(key);
+        }
     }
 }

@@ -75,6 +75,8 @@ pub struct Region {
 pub struct Regions {
     /// Free runs by first index; no two touch.
     free: BTreeMap<u32, u32>,
+    /// The same runs, length before first index.
+    by_length: BTreeSet<(u32, u32)>,
     size: u32,
     available: u32,
 }
@@ -83,14 +85,16 @@ impl Regions {
     /// `size` free entries, numbered from 0.
     #[must_use]
     pub fn new(size: u32) -> Self {
-        let free = if size == 0 { BTreeMap::new() } else { BTreeMap::from([(0, size)]) };
-        Self { free, size, available: size }
+        let mut regions = Self { free: BTreeMap::new(), by_length: BTreeSet::new(), size, available: size };
+        if size > 0 {
+            regions.add(0, size);
+        }
+        regions
     }
 
     /// A free region of `count` entries (not 0), in use from now on.
     pub fn allocate(&mut self, count: u32) -> Option<Region> {
-        let fitting = self.free.iter().filter(|(_, length)| **length >= count);
-        let (&base, _) = fitting.min_by_key(|(base, length)| (**length, **base))?;
+        let &(_, base) = self.by_length.range((count, 0)..).next()?;
         self.claim(Region { base, count }).then_some(Region { base, count })
     }
 
@@ -101,12 +105,12 @@ impl Regions {
         if region.count == 0 || end > start + length {
             return false;
         }
-        self.free.remove(&start);
+        self.take(start);
         if start < region.base {
-            self.free.insert(start, region.base - start);
+            self.add(start, region.base - start);
         }
         if end < start + length {
-            self.free.insert(end, start + length - end);
+            self.add(end, start + length - end);
         }
         self.available -= region.count;
         true
@@ -119,14 +123,25 @@ impl Regions {
         if let Some((&start, &length)) = self.free.range(..base).next_back()
             && start + length == base
         {
-            self.free.remove(&start);
+            self.take(start);
             base = start;
             count += length;
         }
-        if let Some(length) = self.free.remove(&(base + count)) {
+        if let Some(length) = self.take(base + count) {
             count += length;
         }
-        self.free.insert(base, count);
+        self.add(base, count);
+    }
+
+    fn add(&mut self, base: u32, length: u32) {
+        self.free.insert(base, length);
+        self.by_length.insert((length, base));
+    }
+
+    fn take(&mut self, base: u32) -> Option<u32> {
+        let length = self.free.remove(&base)?;
+        self.by_length.remove(&(length, base));
+        Some(length)
     }
 
     /// How many entries are in use.

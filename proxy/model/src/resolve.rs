@@ -1,23 +1,26 @@
-//! The maps in memory, and the programs' way through them: what tests write to, and how a dump is read.
+//! How a dump is read: where each frontend leads, and by which rules.
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
-use fairlead_ebpf_shared::{
-    AddressWord, Backend, Frontend, FrontendKey, OptionsWord, RangeKey, RangeTag, SetWord, frontend_tag,
-};
+use fairlead_ebpf_shared::{AddressClass, Frontend, FrontendKey, Options, OptionsWord, frontend_tag};
+use ipnet::IpNet;
 
-use crate::actual::socket_addr;
-use crate::tables::{Dump, DumpedSet, MapOp, Sizes};
+use crate::actual::{ip_addr, socket_addr};
+use crate::desired::Desired;
+use crate::ranges::range_net;
+use crate::tables::{Dump, DumpedSet};
 
-/// Where a frontend leads. The order is the programs': frontend, tag, word, tag, backends, tags.
+/// Where a frontend leads. The order is the programs': frontend, tag, words, tags, backends, tags.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// To one of these, ascending.
     Backends(Vec<SocketAddr>),
     /// Nowhere: an empty set, refused at once.
     Refused,
+    /// Nowhere: an empty set, dropped, because other nodes have endpoints.
+    Dropped,
     /// Nowhere: some part belongs to another frontend; refused after a few looks.
     Broken(Break),
 }
@@ -27,8 +30,10 @@ pub enum Outcome {
 pub enum Break {
     /// The frontend's value.
     Frontend,
-    /// The slot's word.
+    /// The slot's set word.
     Word,
+    /// The slot's options word.
+    Options,
     /// A backend.
     Backend,
 }
@@ -38,9 +43,32 @@ impl fmt::Display for Break {
         f.write_str(match self {
             Self::Frontend => "the frontend's tag is not its own",
             Self::Word => "the slot's word is another frontend's",
+            Self::Options => "the slot's options are another frontend's",
             Self::Backend => "a backend is another frontend's",
         })
     }
+}
+
+/// One frontend, read whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resolved {
+    /// Where it leads.
+    pub outcome: Outcome,
+    /// By which rules; `group` is 0 here, see below.
+    pub options: Options,
+    /// The frontend that names its affinity group; `None`: it has no affinity, or nobody has the group's slot.
+    pub group: Option<FrontendKey>,
+    /// Clients that are admitted, ascending, if the options say that not all are.
+    pub ranges: Vec<IpNet>,
+}
+
+/// Everything that the tables say, without the numbers that lead from part to part.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct View {
+    /// By key.
+    pub frontends: BTreeMap<FrontendKey, Resolved>,
+    /// The class of each address; `None`: the word is not the address's own.
+    pub addresses: BTreeMap<IpAddr, Option<AddressClass>>,
 }
 
 impl Dump {
@@ -56,8 +84,9 @@ impl Dump {
         if word.tag() != value.tag {
             return Outcome::Broken(Break::Word);
         }
+        let Some(options) = self.options_of(value) else { return Outcome::Broken(Break::Options) };
         if word.count() == 0 {
-            return Outcome::Refused;
+            return if options.has(OptionsWord::FLAG_DROP) { Outcome::Dropped } else { Outcome::Refused };
         }
         if backends.len() != word.count() as usize || backends.iter().any(|backend| backend.tag != value.tag) {
             return Outcome::Broken(Break::Backend);
@@ -67,107 +96,61 @@ impl Dump {
         Outcome::Backends(addrs)
     }
 
-    /// Where every frontend leads.
+    /// The options of a frontend; `None`: the word is another's.
     #[must_use]
-    pub fn outcomes(&self) -> BTreeMap<FrontendKey, Outcome> {
-        self.frontends.iter().map(|(key, value)| (*key, self.resolve(key, value))).collect()
-    }
-}
-
-/// The maps in memory. Behaves as the kernel's do when one writer writes and nobody reads meanwhile.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tables {
-    /// `FRONTENDS`.
-    pub frontends: BTreeMap<FrontendKey, Frontend>,
-    /// `SETS`.
-    pub words: Vec<SetWord>,
-    /// `BACKENDS`.
-    pub backends: Vec<Backend>,
-    /// `OPTIONS`.
-    pub options: Vec<OptionsWord>,
-    /// `ADDRESSES`.
-    pub addresses: BTreeMap<[u8; 16], AddressWord>,
-    /// `RANGES`.
-    pub ranges: BTreeMap<RangeKey, RangeTag>,
-}
-
-impl Tables {
-    /// Empty maps.
-    #[must_use]
-    pub fn new(sizes: Sizes) -> Self {
-        Self {
-            frontends: BTreeMap::new(),
-            words: vec![SetWord::default(); sizes.slots as usize],
-            backends: vec![Backend::default(); sizes.backends as usize],
-            options: vec![OptionsWord::default(); sizes.slots as usize],
-            addresses: BTreeMap::new(),
-            ranges: BTreeMap::new(),
-        }
+    pub fn options_of(&self, value: &Frontend) -> Option<OptionsWord> {
+        self.options.get(&value.slot).copied().filter(|word| word.tag() == value.tag)
     }
 
-    /// Does one write. An index beyond the end of a map does nothing, as in the kernel it does nothing but fail.
-    pub fn apply(&mut self, op: &MapOp) {
-        match op {
-            MapOp::PutBackends { base, backends } => {
-                let base = *base as usize;
-                if let Some(region) = self.backends.get_mut(base..base + backends.len()) {
-                    region.copy_from_slice(backends);
-                }
-            }
-            MapOp::SwitchSet { slot, word } => self.store(*slot, *word),
-            MapOp::PutFrontend { key, value } => {
-                self.frontends.insert(*key, *value);
-            }
-            MapOp::DeleteFrontend { key } => {
-                self.frontends.remove(key);
-            }
-            MapOp::PutRange { key, tag } => {
-                self.ranges.insert(*key, *tag);
-            }
-            MapOp::DeleteRange { key } => {
-                self.ranges.remove(key);
-            }
-            MapOp::SetOptions { slot, word } => self.store_options(*slot, *word),
-            MapOp::PutAddress { addr, value } => {
-                self.addresses.insert(*addr, *value);
-            }
-            MapOp::DeleteAddress { addr } => {
-                self.addresses.remove(addr);
-            }
-            MapOp::ClearSlot { slot } => {
-                self.store(*slot, SetWord::default());
-                self.store_options(*slot, OptionsWord::default());
+    /// What the tables say.
+    #[must_use]
+    pub fn view(&self) -> View {
+        let by_slot: BTreeMap<u32, FrontendKey> =
+            self.frontends.iter().map(|(key, value)| (value.slot, *key)).collect();
+        let mut nets: BTreeMap<u32, Vec<(IpNet, u32)>> = BTreeMap::new();
+        for (key, tag) in &self.ranges {
+            if let Some(net) = range_net(key) {
+                nets.entry(u32::from_be_bytes(key.data.slot)).or_default().push((net, *tag));
             }
         }
-    }
-
-    /// What a dump of these maps says.
-    #[must_use]
-    pub fn dump(&self) -> Dump {
-        let sets = self.words.iter().zip(0_u32..).filter(|(word, _)| **word != SetWord::default());
-        let sets = sets.map(|(&word, slot)| {
-            let wanted = self.backends.iter().skip(word.base() as usize).take(word.count() as usize);
-            (slot, DumpedSet { word, backends: wanted.copied().collect() })
+        let frontends = self.frontends.iter().map(|(key, value)| {
+            let options = self.options_of(value).map(OptionsWord::options).unwrap_or_default();
+            let group = if options.affinity_s > 0 { by_slot.get(&options.group).copied() } else { None };
+            let ours = nets.get(&value.slot).into_iter().flatten().filter(|(_, tag)| *tag == value.tag);
+            let mut ranges: Vec<IpNet> = ours.map(|(net, _)| *net).collect();
+            ranges.sort_unstable();
+            if options.flags & OptionsWord::FLAG_RANGES == 0 {
+                ranges.clear();
+            }
+            let options = Options { group: 0, ..options };
+            (*key, Resolved { outcome: self.resolve(key, value), options, group, ranges })
         });
-        let options = self.options.iter().zip(0_u32..).filter(|(word, _)| **word != OptionsWord::default());
-        Dump {
-            frontends: self.frontends.clone(),
-            sets: sets.collect(),
-            options: options.map(|(&word, slot)| (slot, word)).collect(),
-            addresses: self.addresses.clone(),
-            ranges: self.ranges.clone(),
-        }
+        let addresses = self.addresses.iter().map(|(addr, word)| (ip_addr(*addr), word.class(addr)));
+        View { frontends: frontends.collect(), addresses: addresses.collect() }
     }
+}
 
-    fn store(&mut self, slot: u32, word: SetWord) {
-        if let Some(entry) = self.words.get_mut(slot as usize) {
-            *entry = word;
-        }
-    }
-
-    fn store_options(&mut self, slot: u32, word: OptionsWord) {
-        if let Some(entry) = self.options.get_mut(slot as usize) {
-            *entry = word;
-        }
+impl Desired {
+    /// What the tables should say; equal to [`Dump::view`] of a dump that is as desired.
+    #[must_use]
+    pub fn view(&self) -> View {
+        let frontends = self.frontends.iter().map(|(key, frontend)| {
+            let flags = frontend.flags();
+            let outcome = match &frontend.backends[..] {
+                [] if flags & OptionsWord::FLAG_DROP != 0 => Outcome::Dropped,
+                [] => Outcome::Refused,
+                backends => Outcome::Backends(backends.to_vec()),
+            };
+            let affinity_s = frontend.affinity_s.unwrap_or(0);
+            let resolved = Resolved {
+                outcome,
+                options: Options { affinity_s, group: 0, flags },
+                group: (affinity_s > 0).then(|| self.group_of(key, frontend)),
+                ranges: frontend.ranges.as_deref().unwrap_or_default().to_vec(),
+            };
+            (*key, resolved)
+        });
+        let addresses = self.addresses.iter().map(|(addr, class)| (*addr, Some(*class)));
+        View { frontends: frontends.collect(), addresses: addresses.collect() }
     }
 }

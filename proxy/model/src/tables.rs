@@ -108,7 +108,7 @@ pub enum MapOp {
         /// The address, IPv4 mapped.
         addr: [u8; 16],
     },
-    /// Delete an entry of `RANGES` that nobody has needed for a grace period. One that is not there is fine.
+    /// Delete an entry of `RANGES`. One that is not there is fine.
     DeleteRange {
         /// Slot and network.
         key: RangeKey,

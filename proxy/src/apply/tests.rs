@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use fairlead_ebpf_shared::{Frontend, FrontendKey, SetWord};
 use fairlead_proxy_model::{
     Desired, DesiredFrontend, Entry, MapOp, NoRoom, ObjectName, Protocol, Sizes, frontend_key, render_desired,
-    render_outcomes,
+    render_view,
 };
 use proptest::prelude::*;
 
@@ -28,14 +28,11 @@ fn entry(service: u8) -> Entry {
 fn desired(services: &[(u8, u8, u8)]) -> Desired {
     let frontends = services.iter().map(|&(service, first, count)| {
         let backend = |index| SocketAddr::from(([10, 244, service, index], 8080));
-        let frontend = DesiredFrontend {
-            service: ObjectName::new("default", format!("service-{service}")),
-            port: "".into(),
-            backends: (first..first + count).map(backend).collect(),
-        };
-        (key(service), frontend)
+        let name = ObjectName::new("default", format!("service-{service}"));
+        let backends: Vec<SocketAddr> = (first..first + count).map(backend).collect();
+        (key(service), DesiredFrontend::plain(key(service), name, "", backends).into())
     });
-    Desired { frontends: frontends.collect() }
+    Desired { frontends: frontends.collect(), ..Desired::default() }
 }
 
 /// Lets the applier work until it wants nothing more. The number of writes.
@@ -61,7 +58,7 @@ fn settle(applier: &mut Applier<FakeMaps>, desired: &Desired) -> u64 {
 }
 
 fn text(maps: &FakeMaps) -> String {
-    render_outcomes(&maps.tables.borrow().dump().outcomes())
+    render_view(&maps.tables.borrow().dump().view())
 }
 
 fn started(maps: &FakeMaps, desired: &Desired) -> Applier<FakeMaps> {
@@ -224,8 +221,8 @@ proptest! {
                 let outcome = grace();
                 _ = applier.grace_over(outcome);
             }
-            let broken = maps.tables.borrow().dump().outcomes().into_iter().find(|(_, outcome)| {
-                matches!(outcome, fairlead_proxy_model::Outcome::Broken(_))
+            let broken = maps.tables.borrow().dump().view().frontends.into_iter().find(|(_, found)| {
+                matches!(found.outcome, fairlead_proxy_model::Outcome::Broken(_))
             });
             prop_assert_eq!(broken, None);
         }

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use fairlead_proxy_model::{Sizes, render_desired, render_outcomes};
+use fairlead_proxy_model::{Sizes, render_desired, render_view};
 use tempfile::TempDir;
 
 use super::{Daemon, Signals, Wakeup, signal};
@@ -33,7 +33,7 @@ fn told(state_dir: &TempDir) -> Status {
 }
 
 fn maps_text(maps: &FakeMaps) -> String {
-    render_outcomes(&maps.tables.borrow().dump().outcomes())
+    render_view(&maps.tables.borrow().dump().view())
 }
 
 fn runtime() -> tokio::runtime::Runtime {

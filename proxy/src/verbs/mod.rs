@@ -2,16 +2,19 @@
 
 pub mod arguments;
 mod doctor;
+pub mod endpoints;
 pub mod services;
 mod status;
 mod top;
+mod walk;
+pub mod why;
 
 use std::io::{IsTerminal, Write};
 
 use anyhow::{Context, Result};
 use comfy_table::{ContentArrangement, Table, presets};
 use fairlead_ebpf_shared::Reason;
-use fairlead_proxy_model::{Break, Outcome, frontend_name, render_dump};
+use fairlead_proxy_model::{Outcome, frontend_name, render_dump};
 use serde_json::{Value, json};
 
 use crate::attach;
@@ -21,7 +24,9 @@ use crate::maps::Maps;
 use crate::state;
 
 pub use doctor::doctor;
+pub use endpoints::endpoints;
 pub use top::top;
+pub use why::why;
 
 /// `services`.
 pub fn services(show: &Show) -> Result<()> {
@@ -108,9 +113,8 @@ fn outcome_fields(outcome: &Outcome) -> serde_json::Map<String, Value> {
     let (state, backends) = match outcome {
         Outcome::Backends(backends) => ("serving".to_owned(), &backends[..]),
         Outcome::Refused => ("refused".to_owned(), &[][..]),
-        Outcome::Broken(part @ (Break::Frontend | Break::Word | Break::Backend)) => {
-            (format!("broken: {part}"), &[][..])
-        }
+        Outcome::Dropped => ("dropped".to_owned(), &[][..]),
+        Outcome::Broken(part) => (format!("broken: {part}"), &[][..]),
     };
     let backends: Vec<String> = backends.iter().map(ToString::to_string).collect();
     serde_json::Map::from_iter([("state".to_owned(), json!(state)), ("backends".to_owned(), json!(backends))])

@@ -35,6 +35,7 @@ pub fn rows(maps: &impl Maps, owners: &Owners) -> Result<Vec<Row>> {
         let (state, backends) = match dump.resolve(key, value) {
             Outcome::Backends(backends) => ("serving".to_owned(), backends),
             Outcome::Refused => ("refused".to_owned(), Vec::new()),
+            Outcome::Dropped => ("dropped".to_owned(), Vec::new()),
             Outcome::Broken(part) => (format!("broken: {part}"), Vec::new()),
         };
         let owner = owners.get(&frontend);
@@ -58,7 +59,7 @@ pub fn table(rows: &[Row]) -> String {
     for row in rows {
         let backends = if row.backends.is_empty() {
             match row.state.as_str() {
-                "refused" => "none: refused".to_owned(),
+                empty @ ("refused" | "dropped") => format!("none: {empty}"),
                 broken => broken.to_owned(),
             }
         } else {
