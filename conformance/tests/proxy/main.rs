@@ -1,8 +1,10 @@
 //! The service proxy in the lab: one node with its own cgroup and bpffs, backends told apart by their ports, services as
 //! files. What the files say and what clients see are compared; nothing is asked of the proxy's own code.
 
+mod doctor;
 mod edits;
 mod inputs;
 mod restart;
+mod settings;
 mod stage;
 mod storm;

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use fairlead_kernel::link;
+use fairlead_kernel::netlink::Socket;
 use fairlead_kernel::nft::{Family, Nftables, Table};
 
 use super::{Finding, processes};
@@ -43,7 +45,7 @@ pub fn findings() -> Vec<Finding> {
     }
     findings.extend(rules(WHAT));
     findings.extend(programs(WHAT));
-    if Path::new("/sys/class/net/kube-ipvs0").exists() {
+    if Socket::open().is_ok_and(|mut socket| link::get_by_name(&mut socket, "kube-ipvs0").is_ok()) {
         findings.push(Finding::warning(
             WHAT,
             "the interface kube-ipvs0 has the cluster IPs of kube-proxy's mode ipvs: to the kernel they are this node's own",
