@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use fairlead_ebpf_shared::{DEFAULT_ADDRESSES, DEFAULT_BACKENDS, DEFAULT_RANGES, DEFAULT_SLOTS, OptionsWord, SetWord};
 
 use crate::config::Flags;
-use crate::verbs::arguments::Top;
+use crate::verbs::arguments::{Endpoints, Top, Why};
 
 /// Leads connections to Kubernetes Services to their endpoints, by eBPF at the socket.
 ///
@@ -33,6 +33,10 @@ pub enum Verb {
     Status(Show),
     /// The Services as the kernel serves them now: addresses, backends, connections
     Services(Show),
+    /// The endpoints of Services: where they are, in which condition, and for whom they are used
+    Endpoints(Endpoints),
+    /// What happens to a connection: which rule applies, which backends with which chance, and why not the others
+    Why(Why),
     /// Which Services get connections at the moment, the busiest first; on a terminal until Ctrl-C
     Top(Top),
     /// The maps in the kernel as they are, with slots and tags

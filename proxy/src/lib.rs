@@ -46,6 +46,8 @@ pub fn main() -> ExitCode {
         Verb::Run(arguments) => run(arguments),
         Verb::Status(show) => verbs::status(&show),
         Verb::Services(show) => verbs::services(&show),
+        Verb::Endpoints(arguments) => verbs::endpoints(&arguments),
+        Verb::Why(arguments) => verbs::why(&arguments),
         Verb::Top(arguments) => verbs::top(&arguments),
         Verb::Dump(show) => verbs::dump(&show),
         Verb::Doctor(arguments) => match verbs::doctor(&arguments) {

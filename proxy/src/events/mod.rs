@@ -99,10 +99,10 @@ impl Events {
 
     /// Sends, some time; waits for nothing.
     pub fn send(&self, event: Event) {
-        if let Some(queue) = &self.queue {
-            if queue.try_send(event).is_err() {
-                self.metrics.event_dropped();
-            }
+        if let Some(queue) = &self.queue
+            && queue.try_send(event).is_err()
+        {
+            self.metrics.event_dropped();
         }
     }
 }

@@ -10,6 +10,7 @@
 //! ```
 
 pub mod clock;
+pub mod explain;
 pub mod http;
 pub mod questions;
 pub mod socket;
