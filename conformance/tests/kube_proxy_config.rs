@@ -7,6 +7,8 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use anyhow::{Context, Result, ensure};
+use fairlead_conformance::kubernetes::ControlPlane;
+use fairlead_conformance::lab::{Job, Lab};
 use fairlead_conformance::{dist, peers};
 
 const HEAD: &str = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n";
@@ -223,5 +225,32 @@ fn every_flag_of_kube_proxy_is_known() -> Result<()> {
     let ours = flags(&dist::proxy()?, &["run", "--help"])?;
     let missing: Vec<_> = theirs.difference(&ours).collect();
     ensure!(missing.is_empty(), "not known here: {missing:?}");
+    Ok(())
+}
+
+#[test]
+fn doctor_asks_the_api_server_what_the_proxy_will_ask() -> Result<()> {
+    let lab = Lab::new("doctor-api")?;
+    let node = lab.node("control")?;
+    node.sh("ip addr add 172.30.0.1/24 dev lo")?;
+    let plane = ControlPlane::start(&node, &["172.30.0.1".parse()?])?;
+    let found = |kubeconfig: &Path| -> Result<Vec<(String, String)>> {
+        let job = Job::new(dist::proxy()?).args(["doctor", "-o", "json", "--kubeconfig"]).arg(kubeconfig);
+        let rows = node.output(&job)?.json()?["findings"].take();
+        let rows = rows.as_array().into_iter().flatten().filter(|row| row["what"] == "API server");
+        let text = |row: &serde_json::Value, key: &str| row[key].as_str().unwrap_or("").to_owned();
+        Ok(rows.map(|row| (text(row, "state"), text(row, "found"))).collect())
+    };
+    for kubeconfig in [plane.kubeconfig(), plane.kubeconfig_by_certificate()] {
+        let rows = found(&kubeconfig)?;
+        ensure!(rows.len() == 1 && rows[0].0 == "ok", "{rows:?}");
+        ensure!(rows[0].1.ends_with("lists Services, EndpointSlices, Nodes"), "{rows:?}");
+    }
+    // Somebody whom the server does not know.
+    let mut stranger: serde_json::Value = serde_json::from_str(&fs::read_to_string(plane.kubeconfig())?)?;
+    stranger["users"][0]["user"]["token"] = "nobody".into();
+    let stranger = node.write("stranger.yaml", stranger.to_string())?;
+    let rows = found(&stranger)?;
+    ensure!(rows.len() == 3 && rows.iter().all(|row| row.0 == "bad" && row.1.contains("cannot be listed")), "{rows:?}");
     Ok(())
 }
