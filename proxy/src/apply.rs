@@ -3,6 +3,7 @@
 //! There is one way back from everything: a write that failed, a dump that shows drift, a predecessor that was killed. Let a
 //! grace period pass, read the maps, take them for what they are, diff against what is desired.
 
+mod clients;
 mod write;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,6 +14,7 @@ use fairlead_proxy_model::{Actual, Desired, Entry, MapOp, NoRoom, Retired, diff}
 use serde::{Deserialize, Serialize};
 
 use crate::maps::{GracePeriod, Host, Maps};
+use clients::Clients;
 use write::{can_share_a_call, write, write_together};
 
 /// First pause after a failed write; each further one is twice as long …
@@ -95,6 +97,7 @@ pub struct Applier<M> {
     hold: BTreeSet<Entry>,
     host: Told,
     predecessors: Predecessors,
+    clients: Clients,
     back_off: Duration,
     last_error: Option<String>,
     tally: Tally,
@@ -119,6 +122,7 @@ impl<M: Maps> Applier<M> {
             hold: BTreeSet::new(),
             host: Told::default(),
             predecessors: Predecessors::default(),
+            clients: Clients::default(),
             back_off: BACK_OFF,
             last_error: None,
             tally: Tally::default(),
@@ -164,6 +168,7 @@ impl<M: Maps> Applier<M> {
             self.phase = Phase::Verify;
         }
         self.host.stale = true;
+        self.clients.look_again();
     }
 
     /// Does what can be done now without waiting.

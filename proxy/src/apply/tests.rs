@@ -1,5 +1,7 @@
 //! The applier on maps in memory: room that runs out, writes that fail, entries that somebody else changed.
 
+mod rules;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 

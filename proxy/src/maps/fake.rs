@@ -1,11 +1,12 @@
 //! Maps in memory for the tests, with failures on request. A clone is another daemon's view of the same maps.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use anyhow::{Result, bail};
 use fairlead_ebpf_shared::{
-    AddressWord, Backend, Frontend, FrontendKey, OptionsWord, RangeKey, RangeTag, Reason, SetWord,
+    AddressWord, Backend, ClientAddresses, Frontend, FrontendKey, OptionsWord, RangeKey, RangeTag, Reason, SetWord,
 };
 use fairlead_proxy_model::{Dump, MapOp, Sizes, Tables};
 
@@ -20,6 +21,10 @@ pub struct FakeMaps {
     pub failures: Rc<RefCell<Vec<bool>>>,
     /// What was told last.
     pub host: Rc<Cell<Host>>,
+    /// By cookie.
+    pub clients: Rc<RefCell<BTreeMap<u64, ClientAddresses>>>,
+    /// What the programs are made out to have counted.
+    pub unknown_clients: Rc<Cell<u64>>,
     /// What is retired, once; a line each.
     pub predecessors: Rc<RefCell<Vec<String>>>,
 }
@@ -31,6 +36,8 @@ impl FakeMaps {
             sizes,
             failures: Rc::default(),
             host: Rc::default(),
+            clients: Rc::default(),
+            unknown_clients: Rc::default(),
             predecessors: Rc::default(),
         }
     }
@@ -107,6 +114,23 @@ impl Maps for FakeMaps {
             bail!("a failure on request (ENOMEM)");
         }
         self.host.set(*host);
+        Ok(())
+    }
+
+    fn unknown_clients(&self) -> Result<u64> {
+        Ok(self.unknown_clients.get())
+    }
+
+    fn put_client(&mut self, netns: u64, addresses: &ClientAddresses) -> Result<()> {
+        if self.failures.borrow_mut().pop().unwrap_or(false) {
+            bail!("a failure on request (E2BIG)");
+        }
+        self.clients.borrow_mut().insert(netns, *addresses);
+        Ok(())
+    }
+
+    fn delete_client(&mut self, netns: u64) -> Result<()> {
+        self.clients.borrow_mut().remove(&netns);
         Ok(())
     }
 

@@ -187,14 +187,29 @@ impl Maps for KernelMaps {
     fn tell_host(&mut self, host: &Host) -> Result<()> {
         let v4 = host.v4.map_or([0; 16], |address| mapped(address.octets()));
         let v6 = host.v6.map_or([0; 16], |address| address.octets());
-        let client = ClientAddresses::new(self.netns, v4, v6);
-        // The update makes a new element: not for nothing.
-        if self.clients.lookup(self.netns.as_bytes())?.is_none_or(|known| known != client.as_bytes()) {
-            self.clients.update(self.netns.as_bytes(), client.as_bytes()).context("write the node's own addresses")?;
-        }
+        self.put_client(self.netns, &ClientAddresses::new(self.netns, v4, v6))?;
         store(&self.config, map::CONFIG, ConfigWord::HostNetns as u32, self.netns)?;
         let localhost = u64::from(host.localhost_node_ports);
         store(&self.config, map::CONFIG, ConfigWord::LocalhostNodePorts as u32, localhost)
+    }
+
+    fn unknown_clients(&self) -> Result<u64> {
+        sum(&self.counters, Reason::ClientUnknown as u32)
+    }
+
+    fn put_client(&mut self, netns: u64, addresses: &ClientAddresses) -> Result<()> {
+        // An update makes a new element: not for nothing.
+        if self.clients.lookup(netns.as_bytes())?.is_some_and(|known| known == addresses.as_bytes()) {
+            return Ok(());
+        }
+        self.clients
+            .update(netns.as_bytes(), addresses.as_bytes())
+            .with_context(|| format!("write the addresses of network namespace {netns}"))
+    }
+
+    fn delete_client(&mut self, netns: u64) -> Result<()> {
+        let deleted = self.clients.delete(netns.as_bytes()).map(drop);
+        deleted.with_context(|| format!("delete the addresses of network namespace {netns}"))
     }
 
     fn retire_predecessors(&mut self) -> Result<Vec<String>> {

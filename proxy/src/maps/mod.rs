@@ -7,12 +7,13 @@
 pub mod fake;
 
 pub mod kernel;
+pub mod namespaces;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use anyhow::Result;
 use fairlead_ebpf_shared::{
-    AddressWord, Backend, Frontend, FrontendKey, OptionsWord, RangeKey, RangeTag, Reason, SetWord,
+    AddressWord, Backend, ClientAddresses, Frontend, FrontendKey, OptionsWord, RangeKey, RangeTag, Reason, SetWord,
 };
 use fairlead_proxy_model::{Dump, Sizes};
 
@@ -89,6 +90,15 @@ pub trait Maps {
     /// Tells the programs of the node: words by atomic stores, addresses of its network namespace, which is that of the
     /// thread that made this value.
     fn tell_host(&mut self, host: &Host) -> Result<()>;
+
+    /// How often the programs met a client whose address they did not know.
+    fn unknown_clients(&self) -> Result<u64>;
+
+    /// Tells the programs what the sockets of a network namespace send from.
+    fn put_client(&mut self, netns: u64, addresses: &ClientAddresses) -> Result<()>;
+
+    /// Forgets a network namespace; one that is not known is a success.
+    fn delete_client(&mut self, netns: u64) -> Result<()>;
 
     /// Takes away what an earlier version attached: the tables are filled. One line for each thing removed.
     fn retire_predecessors(&mut self) -> Result<Vec<String>>;
