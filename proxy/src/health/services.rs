@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use fairlead_proxy_model::{Family, ObjectName};
+use fairlead_proxy_model::{Family, HealthCheck, ObjectName};
 use hyper::StatusCode;
 use serde_json::Value;
 use tokio::task::JoinHandle;
@@ -22,17 +22,6 @@ use crate::surface::http::{BIND_AGAIN, Reach, Reply, listen, reply, serve, with_
 
 /// Pauses before the first attempts to bind: a listener of another Service that has just given the port up is closed by then.
 const SOON: [Duration; 3] = [Duration::ZERO, Duration::from_millis(10), Duration::from_millis(200)];
-
-/// What a Service wants.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HealthCheck {
-    /// Its `healthCheckNodePort`.
-    pub port: u16,
-    /// Ready endpoints on this node, each address once; `None`: the Service has no address of this family.
-    pub v4: Option<u32>,
-    /// The same, IPv6.
-    pub v6: Option<u32>,
-}
 
 /// At which addresses NodePorts are served.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -6,7 +6,9 @@
 //!
 //! ```text
 //! loop { select! { …, attention = surface.next() => surface.attend(attention?, &core) } }
-//! take in:    surface.queued(services, slices)      after a round:  surface.synced(full); surface.report(&core)
+//! take in:      surface.queued(services, slices); surface.recomputed(&engine.recompute(), &engine)
+//! after a round: surface.synced(full) once all is written; surface.report(&core) always
+//! at the end:   surface.finish(&core)
 //! ```
 
 pub mod clock;
@@ -23,7 +25,7 @@ use std::time::Duration;
 
 use anyhow::{Error, Result, anyhow};
 use fairlead_ebpf_shared::FrontendKey;
-use fairlead_proxy_model::{Engine, Family, NodeFact, ObjectName, frontend_name};
+use fairlead_proxy_model::{Engine, Entry, Family, NodeFact, Notice, ObjectName, Recomputed, Subject, frontend_name};
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -34,7 +36,7 @@ use self::http::{Reach, keep_serving};
 use self::socket::Asked;
 use crate::config::{Config, SourceConfig};
 use crate::events::{Event, Events, Outbox};
-use crate::health::services::{Addresses, HealthCheck, ServiceHealth};
+use crate::health::services::{Addresses, ServiceHealth};
 use crate::health::{Health, NodeState};
 use crate::metrics::server::{Configz, Pages};
 use crate::metrics::{Metrics, Observation, Round};
@@ -317,25 +319,43 @@ impl Surface {
         });
     }
 
-    /// What a Service's healthCheckNodePort is to say; `None`: it has none.
-    pub fn health_check(&mut self, service: &ObjectName, wanted: Option<HealthCheck>) {
-        self.services.set(service, wanted);
+    /// What the engine has decided anew: owners of frontends, health check ports, conflicts.
+    pub fn recomputed(&mut self, news: &Recomputed, engine: &Engine) {
+        for key in news.touched.iter().filter_map(|entry| match entry {
+            Entry::Frontend(key) => Some(key),
+            Entry::Address(_) => None,
+        }) {
+            match engine.owner(key) {
+                Some(frontend) => {
+                    let owner = Owner { service: frontend.service.to_string(), port: frontend.port.to_string() };
+                    self.journal.put(&frontend_name(key), &owner);
+                }
+                None => self.journal.delete(&frontend_name(key)),
+            }
+        }
+        for (service, wanted) in &news.health_checks {
+            self.services.set(service, *wanted);
+        }
+        for notice in &news.notices_new {
+            let reason = match notice {
+                Notice::Conflict { .. } => "FrontendConflict",
+                Notice::TooManyEndpoints { .. } => "TooManyEndpoints",
+                Notice::SctpNotServed { .. } | Notice::NoLocalEndpoint { .. } | Notice::Orphan { .. } => continue,
+            };
+            if let Subject::Service(service) = notice.subject() {
+                self.events.send(Event::service(service, reason, "Decide", notice.to_string()));
+            }
+        }
+    }
+
+    /// A frontend does not fit into the maps.
+    pub fn no_room(&self, service: &ObjectName, text: &str) {
+        self.events.send(Event::service(service, "MapFull", "Write", text.to_owned()));
     }
 
     /// At which addresses NodePorts, and so health check ports, are served.
     pub fn addresses(&mut self, addresses: Addresses) {
         self.services.set_addresses(addresses);
-    }
-
-    /// A frontend has another owner, or none any more. Written with the next [`Surface::report`].
-    pub fn owner(&mut self, key: &FrontendKey, owner: Option<(&ObjectName, &str)>) {
-        match owner {
-            Some((service, port)) => {
-                let owner = Owner { service: service.to_string(), port: port.to_owned() };
-                self.journal.put(&frontend_name(key), &owner);
-            }
-            None => self.journal.delete(&frontend_name(key)),
-        }
     }
 
     /// Writes what the verbs read when no daemon runs: owners now, the status now or as soon as it may be.

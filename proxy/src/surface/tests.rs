@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use fairlead_ebpf_shared::FrontendKey;
-use fairlead_proxy_model::{Engine, Family, NodeFact, ObjectName, Protocol, Settings, frontend_key};
+use fairlead_proxy_model::{Engine, Entry, Family, NodeFact, ObjectName, Protocol, Recomputed, Settings, frontend_key};
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::task::spawn_blocking;
@@ -217,7 +217,9 @@ fn files_are_written_when_they_may_be() {
         assert_eq!(told(), Some(3), "the first at once");
         assert_eq!(owners()["10.96.0.1:80/TCP"].service, "shop/cart");
         core.services = 4;
-        surface.owner(&key(), None);
+        // Nothing owns it in this engine.
+        let gone = Recomputed { touched: [Entry::Frontend(key())].into(), ..Recomputed::default() };
+        surface.recomputed(&gone, &core.engine);
         surface.report(&core);
         core.services = 5;
         surface.report(&core);

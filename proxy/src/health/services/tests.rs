@@ -5,12 +5,12 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
-use fairlead_proxy_model::{Family, ObjectName};
+use fairlead_proxy_model::{Family, HealthCheck, ObjectName};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 
 use super::super::{Health, NodeState};
-use super::{Addresses, HealthCheck, ServiceHealth, answer};
+use super::{Addresses, ServiceHealth, answer};
 use crate::events::Events;
 use crate::metrics::Metrics;
 use crate::surface::clock::turned::Hands;
