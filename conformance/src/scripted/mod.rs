@@ -244,6 +244,13 @@ impl Server {
         self.shared.lock().store.names(kind)
     }
 
+    /// The object of that title (`Kind namespace/name`, or `Kind name`) as JSON.
+    pub fn text(&self, title: &str) -> Option<String> {
+        let (kind, name) = title.split_once(' ')?;
+        let (namespace, name) = name.split_once('/').unwrap_or(("", name));
+        self.shared.lock().store.text(kind, namespace, name)
+    }
+
     /// The present version.
     pub fn version(&self) -> u64 {
         self.shared.lock().store.version()

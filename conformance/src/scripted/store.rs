@@ -78,6 +78,11 @@ impl Store {
         keys.map(|(_, namespace, name)| format!("{namespace}/{name}")).collect()
     }
 
+    pub fn text(&self, kind: &str, namespace: &str, name: &str) -> Option<String> {
+        let key = (kind.to_owned(), namespace.to_owned(), name.to_owned());
+        self.objects.get(&key).map(ToString::to_string)
+    }
+
     /// The objects of a kind, in order.
     pub fn list(&self, kind: &str) -> Vec<Value> {
         self.objects.iter().filter(|((known, ..), _)| known == kind).map(|(_, object)| object.clone()).collect()

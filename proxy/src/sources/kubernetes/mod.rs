@@ -11,6 +11,7 @@ mod feed;
 mod ledger;
 mod lines;
 mod pace;
+mod round;
 
 #[cfg(test)]
 mod tests;
