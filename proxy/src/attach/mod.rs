@@ -141,6 +141,15 @@ fn load(pins: &Pins, sizes: Sizes) -> Result<Vec<(&'static str, OwnedFd)>> {
     program::ALL.into_iter().map(|name| Ok((name, load_program(&mut ebpf, name)?))).collect()
 }
 
+/// Has the kernel judge every program, with maps that nobody pins, and lets go of all of it: for `doctor`. How many they are.
+pub fn rehearse() -> Result<usize> {
+    let mut ebpf = EbpfLoader::new().load(fairlead_ebpf_object::OBJECT).map_err(explain_maps)?;
+    for name in program::ALL {
+        load_program(&mut ebpf, name)?;
+    }
+    Ok(program::ALL.len())
+}
+
 fn load_program(ebpf: &mut aya::Ebpf, name: &'static str) -> Result<OwnedFd> {
     let program = ebpf.program_mut(name).with_context(|| format!("the object has no program {name}"))?;
     let program: &mut CgroupSockAddr = program.try_into()?;

@@ -21,7 +21,7 @@ pub const KIND: &str = "KubeProxyConfiguration";
 const TOLD: usize = 20;
 
 static DEFAULTS: LazyLock<BTreeMap<&'static str, Value>> = LazyLock::new(|| {
-    let default = |field: &fields::Field| field.kind.from_text(field.default).map(|value| (field.path, value));
+    let default = |field: &fields::Field| field.kind.read_text(field.default).map(|value| (field.path, value));
     FIELDS.iter().filter_map(default).collect()
 });
 
@@ -64,7 +64,7 @@ impl Document {
         let field = fields::find(path).with_context(|| format!("--{name} sets no field"))?;
         let value = field
             .kind
-            .from_text(text)
+            .read_text(text)
             .ok_or_else(|| anyhow!("--{name}: {text:?} is not allowed: must be {}", field.kind.allowed()))?;
         self.values.insert(field.path, value);
         self.flags.insert(field.path, name);
@@ -149,7 +149,7 @@ impl Reader {
         for (key, json) in object {
             let path = if above.is_empty() { key.clone() } else { format!("{above}.{key}") };
             if let Some(field) = fields::find(&path) {
-                match field.kind.from_json(json) {
+                match field.kind.read_json(json) {
                     _ if json.is_null() => {}
                     Some(value) if value.is_zero() && !field.zero_counts => {}
                     Some(value) => {

@@ -137,7 +137,7 @@ fn no_field_of_the_upstream_type_is_forgotten() {
     assert_eq!(known, upstream);
     assert_eq!(known.len(), fields::FIELDS.len(), "a path stands twice");
     for field in fields::FIELDS {
-        assert!(field.kind.from_text(field.default).is_some(), "{}: the default is of another kind", field.path);
+        assert!(field.kind.read_text(field.default).is_some(), "{}: the default is of another kind", field.path);
     }
 }
 

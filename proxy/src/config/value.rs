@@ -70,13 +70,13 @@ impl Kind {
     }
 
     /// From a document. `None`: not of this kind. Nothing (`null`) is for the caller.
-    pub fn from_json(self, json: &Json) -> Option<Value> {
+    pub fn read_json(self, json: &Json) -> Option<Value> {
         match (self, json) {
             (Self::Switch, _) => switch(json).map(Value::Switch),
             (Self::Integer, Json::Number(number)) => integer(number).map(Value::Integer),
             (Self::Number, Json::Number(number)) => number.as_f64().map(|number| Value::Number(number as f32)),
-            (Self::Text | Self::Quantity, Json::String(text)) => self.from_text(text),
-            (Self::Quantity, Json::Number(number)) => self.from_text(&number.to_string()),
+            (Self::Text | Self::Quantity, Json::String(text)) => self.read_text(text),
+            (Self::Quantity, Json::Number(number)) => self.read_text(&number.to_string()),
             (Self::Duration | Self::Pause, Json::String(text)) => duration::parse(text).map(Value::Duration),
             (Self::Pause, Json::Number(number)) => number.as_i64().map(Value::Duration),
             (Self::List, Json::Array(items)) => {
@@ -92,7 +92,7 @@ impl Kind {
     }
 
     /// From a flag, or a default. `None`: not of this kind.
-    pub fn from_text(self, text: &str) -> Option<Value> {
+    pub fn read_text(self, text: &str) -> Option<Value> {
         match self {
             // strconv.ParseBool.
             Self::Switch => match text {
@@ -109,7 +109,7 @@ impl Kind {
             Self::Gates => {
                 let gates = parts(text).map(|part| {
                     let (name, on) = part.split_once('=')?;
-                    match Self::Switch.from_text(on.trim())? {
+                    match Self::Switch.read_text(on.trim())? {
                         Value::Switch(on) => Some((name.trim().to_owned(), on)),
                         _ => None,
                     }
@@ -219,8 +219,8 @@ mod tests {
             (Kind::Modules, json!([{"filePattern": "a", "verbosity": 4}]), json!([{"verbosity": 4}])),
         ];
         for (kind, right, wrong) in cases {
-            assert!(kind.from_json(&right).is_some(), "{kind:?} {right}");
-            assert_eq!(kind.from_json(&wrong), None, "{kind:?} {wrong}");
+            assert!(kind.read_json(&right).is_some(), "{kind:?} {right}");
+            assert_eq!(kind.read_json(&wrong), None, "{kind:?} {wrong}");
         }
     }
 
@@ -240,8 +240,8 @@ mod tests {
             (Kind::Number, "2.5", json!(2.5)),
         ];
         for (kind, text, document) in cases {
-            let value = kind.from_text(text).unwrap_or_else(|| panic!("{text}"));
-            assert_eq!(Some(&value), kind.from_json(&document).as_ref(), "{text}");
+            let value = kind.read_text(text).unwrap_or_else(|| panic!("{text}"));
+            assert_eq!(Some(&value), kind.read_json(&document).as_ref(), "{text}");
             assert_eq!(value.to_json(), document);
         }
     }

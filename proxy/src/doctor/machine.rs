@@ -62,7 +62,7 @@ pub fn programs(roots: &Roots) -> Finding {
         Ok(None) if running => {
             return Finding::warning(WHAT, "a proxy runs, and nothing of it is in the kernel", "see its log");
         }
-        Ok(None) => return Finding::good(WHAT, "none are in the kernel yet; no proxy runs"),
+        Ok(None) => return rehearsed(WHAT),
         Ok(Some(inspection)) => inspection,
         Err(error) => {
             return Finding::warning(
@@ -83,5 +83,23 @@ pub fn programs(roots: &Roots) -> Finding {
             Finding::note(WHAT, "attached, and no proxy runs: Services are as they last were", "start the proxy")
         }
         (true, true) => Finding::good(WHAT, format!("all {} are attached; a proxy runs", found.links.len())),
+    }
+}
+
+/// Whether this kernel would take them.
+fn rehearsed(what: &'static str) -> Finding {
+    if requirements::privileges().is_err() {
+        return Finding::note(what, "none are in the kernel yet, and this process may not try them", "run as root");
+    }
+    match attach::rehearse() {
+        Ok(count) => Finding::good(what, format!("none are in the kernel yet; it takes all {count}; no proxy runs")),
+        Err(error) => {
+            let found = format!("this kernel does not take them: {error:#}");
+            Finding::bad(
+                what,
+                found,
+                "a kernel of a distribution, from 6.1 on, with CONFIG_CGROUP_BPF and CONFIG_BPF_SYSCALL",
+            )
+        }
     }
 }
