@@ -12,7 +12,7 @@
 use aya_ebpf::helpers::bpf_get_prandom_u32;
 use aya_ebpf::programs::SockAddrContext;
 use core::ptr;
-use fairlead_ebpf_shared::{Be16, Frontend, FrontendKey, OptionsWord, Reason, SCOPE_NODE, SetWord, frontend_tag};
+use fairlead_ebpf_shared::{Be16, Frontend, FrontendKey, OptionsWord, Reason, SCOPE_NODE, SetWord, key_hash, tag_of};
 
 use crate::address::Address;
 use crate::affinity;
@@ -138,6 +138,7 @@ const RECYCLED: u64 = u64::MAX;
 /// A frontend's eight bytes, or one of the words above.
 #[inline(always)]
 fn find(key: &FrontendKey) -> u64 {
+    let hash = key_hash(key);
     let mut missed = false;
     for _ in 0..LOOKS {
         match frontend(key) {
@@ -145,7 +146,7 @@ fn find(key: &FrontendKey) -> u64 {
             NOTHING => missed = true,
             found => {
                 let Frontend { slot, tag } = parts(found);
-                if tag == frontend_tag(key, slot) {
+                if tag == tag_of(hash, slot) {
                     return found;
                 }
                 count(Reason::Recycled);

@@ -32,8 +32,10 @@ pub fn place(ctx: &SockAddrContext, ip: Ip) -> Place {
     if ip.is_loopback() {
         return if serves_loopback(ctx) { Place::OwnNode } else { Place::Elsewhere };
     }
+    // What a helper was shown is read anew each time: it gets a copy.
+    let key = ip;
     for _ in 0..LOOKS {
-        let Some(word) = ADDRESSES.get_ptr(ip.as_bytes()) else { return Place::Elsewhere };
+        let Some(word) = ADDRESSES.get_ptr(key.as_bytes()) else { return Place::Elsewhere };
         // SAFETY: the map returned a pointer to an aligned 64-bit value; RCU keeps it mapped while the program runs.
         let word = unsafe { ptr::read_volatile(word) };
         match word.class(ip.as_bytes()) {

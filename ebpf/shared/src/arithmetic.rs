@@ -19,17 +19,31 @@ pub const fn unmapped(addr: [u8; 16]) -> Option<[u8; 4]> {
     }
 }
 
-/// The tag that binds a frontend's value, its slot's word and its backends to the key: FNV-1a (64 bit) over the key's 20
+/// The tag that binds a frontend's value, its slot's words and its backends to the key: FNV-1a (64 bit) over the key's 20
 /// bytes and the slot's four (little endian), folded to 20 bits. Never 0, which a free slot has.
 #[inline(always)]
 #[must_use]
 pub fn frontend_tag(key: &FrontendKey, slot: u32) -> u32 {
+    tag_of(key_hash(key), slot)
+}
+
+/// The key's part of [`frontend_tag`]: for a program that looks again it is the same.
+#[inline(always)]
+#[must_use]
+pub fn key_hash(key: &FrontendKey) -> u64 {
     let mut hash = fnv_bytes(FNV_BASIS, &key.addr);
     let port = key.port.get();
     hash = fnv(hash, (port >> 8) as u8);
     hash = fnv(hash, port as u8);
     hash = fnv(hash, key.protocol);
-    hash = fnv(hash, key.scope);
+    fnv(hash, key.scope)
+}
+
+/// The slot's part of [`frontend_tag`].
+#[inline(always)]
+#[must_use]
+pub fn tag_of(key_hash: u64, slot: u32) -> u32 {
+    let mut hash = key_hash;
     let slot = slot.to_le_bytes();
     let mut index = 0;
     while index < 4 {

@@ -15,7 +15,7 @@ mod reasons;
 mod user;
 mod words;
 
-pub use arithmetic::{address_check, client_check, frontend_tag, mapped, unmapped};
+pub use arithmetic::{address_check, client_check, frontend_tag, key_hash, mapped, tag_of, unmapped};
 pub use clients::{Affinity, AffinityKey, ClientAddresses, RangeData, RangeKey, RangeTag};
 pub use keys::{
     Backend, Be16, Frontend, FrontendKey, IPPROTO_SCTP, IPPROTO_TCP, IPPROTO_UDP, Origin, ReplyKey, SCOPE_NODE,
