@@ -42,7 +42,7 @@ pub struct DesiredFrontend {
     pub members: Arc<[FrontendKey]>,
     /// At addresses of other nodes it is left to them.
     pub local_only: bool,
-    /// Whose packets get the node's address as source. Sockets that are translated when they connect need none.
+    /// Whose packets get the node's address as source. Clients of this node are translated at their sockets and need none.
     pub masquerade: Masquerade,
 }
 

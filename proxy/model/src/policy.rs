@@ -2,7 +2,8 @@
 //!
 //! The rules are kube-proxy's (`pkg/proxy/serviceport.go` and `pkg/proxy/nftables/proxier.go`, Kubernetes 1.37), with one
 //! difference that the place of the decision brings: a client of this node is known for one before its packets leave, so the
-//! short-circuit of externalTrafficPolicy Local is a frontend of its own (scope 0) and not a rule.
+//! short-circuit of externalTrafficPolicy Local is a frontend of its own (scope 0) and not a rule. Nor are they masqueraded:
+//! a socket that connects to an endpoint has a source address that leads back.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -169,7 +170,7 @@ impl PortOf<'_> {
             Scopes::NodeAndOutside => &[SCOPE_NODE, SCOPE_OUTSIDE],
         };
         for &scope in scopes {
-            let internal = self.target(service.internal_policy, &cluster, &local, any, self.internal_masquerade());
+            let internal = self.target(service.internal_policy, &cluster, &local, any, self.internal_masquerade(scope));
             let external = self.external(scope, &cluster, &local, any);
             for (kind, addr, number) in self.places() {
                 let target = if kind == FrontendKind::ClusterIp { &internal } else { &external };
@@ -229,9 +230,12 @@ impl PortOf<'_> {
         match (self.service.external_policy, scope) {
             (TrafficPolicy::Local, SCOPE_NODE) => Target {
                 local_only: true,
-                ..self.target(TrafficPolicy::Cluster, cluster, local, any, Masquerade::Foreigners)
+                ..self.target(TrafficPolicy::Cluster, cluster, local, any, Masquerade::Nobody)
             },
             (TrafficPolicy::Local, _) => self.target(TrafficPolicy::Local, cluster, local, any, Masquerade::Nobody),
+            (TrafficPolicy::Cluster, SCOPE_NODE) => {
+                self.target(TrafficPolicy::Cluster, cluster, local, any, Masquerade::Nobody)
+            }
             (TrafficPolicy::Cluster, _) => {
                 self.target(TrafficPolicy::Cluster, cluster, local, any, Masquerade::Everybody)
             }
@@ -254,12 +258,12 @@ impl PortOf<'_> {
         Target { backends: backends.clone(), when_empty, masquerade, local_only: false }
     }
 
-    fn internal_masquerade(&self) -> Masquerade {
+    fn internal_masquerade(&self, scope: u8) -> Masquerade {
         let Settings { masquerade_all, detect_local, .. } = self.place.settings;
-        match (masquerade_all, detect_local) {
-            (true, _) => Masquerade::Everybody,
-            (false, DetectLocal::None) => Masquerade::Nobody,
-            (false, _) => Masquerade::Foreigners,
+        match (scope, masquerade_all, detect_local) {
+            (SCOPE_NODE, _, _) | (_, false, DetectLocal::None) => Masquerade::Nobody,
+            (_, true, _) => Masquerade::Everybody,
+            (_, false, _) => Masquerade::Foreigners,
         }
     }
 

@@ -26,7 +26,7 @@ fn is_between(now: &Verdict, old: &Verdict, new: &Verdict, frontends: &[Option<V
             !(is_kept_out(old) && is_kept_out(new)) && frontends.iter().flatten().any(|set| set == backends)
         }
         Verdict::Dropped(Why::NoLocalEndpoint) | Verdict::Refused(Why::NoEndpoint) => {
-            (is_kept_out(old) || is_kept_out(new)) && frontends.iter().flatten().any(Vec::is_empty)
+            frontends.iter().flatten().any(Vec::is_empty)
         }
         _ => false,
     }
