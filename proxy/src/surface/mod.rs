@@ -14,31 +14,30 @@
 pub mod clock;
 pub mod explain;
 pub mod http;
+mod options;
 pub mod questions;
 pub mod socket;
+mod start;
 #[cfg(test)]
 mod tests;
 
-use std::net::SocketAddr;
-use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Error, Result, anyhow};
+use anyhow::{Error, Result};
 use fairlead_ebpf_shared::FrontendKey;
 use fairlead_proxy_model::{Engine, Entry, Family, NodeFact, Notice, ObjectName, Recomputed, Subject, frontend_name};
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 
 use self::clock::Clock;
-use self::http::{Reach, keep_serving};
+pub use self::options::Options;
 use self::socket::Asked;
-use crate::config::{Config, SourceConfig};
 use crate::events::{Event, Events, Outbox};
 use crate::health::services::{Addresses, ServiceHealth};
 use crate::health::{Health, NodeState};
-use crate::metrics::server::{Configz, Pages};
+use crate::metrics::server::Configz;
 use crate::metrics::{Metrics, Observation, Round};
 use crate::state::{Journal, Owner, StateDir, Status};
 
@@ -46,58 +45,6 @@ use crate::state::{Journal, Owner, StateDir, Status};
 const TELL_PAUSE: Duration = Duration::from_secs(1);
 /// … and takes at most this part of the loop's.
 const TELL_SHARE: u32 = 100;
-/// How long an event about a fatal failure has to get out.
-const LAST_WORDS: Duration = Duration::from_secs(1);
-
-/// How the surface is to be.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// This node's name.
-    pub node: String,
-    /// The families that the node has.
-    pub families: Vec<Family>,
-    /// What it means that there is no Node object for this node.
-    pub node_state: NodeState,
-    /// Where `/healthz` and `/livez` are; `None`: nowhere.
-    pub healthz: Option<SocketAddr>,
-    /// Where `/metrics` is; `None`: nowhere.
-    pub metrics: Option<SocketAddr>,
-    /// An address that cannot be bound ends the daemon.
-    pub hard_fail: bool,
-    /// A change that waits this long is too late: twice kube-proxy's syncPeriod.
-    pub health_timeout: Duration,
-    /// What `/proxyMode` says.
-    pub proxy_mode: &'static str,
-    /// What `/configz` says, in kube-proxy's form.
-    pub configz: Value,
-    /// There is an API server that takes events.
-    pub events: bool,
-}
-
-impl Options {
-    /// As the configuration has it.
-    pub fn new(config: &Config) -> Self {
-        let of_cluster = matches!(config.source, SourceConfig::Kubernetes(_));
-        Self {
-            node: config.node.clone(),
-            families: families(),
-            node_state: if of_cluster { NodeState::Missing } else { NodeState::Staying },
-            healthz: config.healthz,
-            metrics: config.metrics,
-            hard_fail: config.bind_hard_fail,
-            health_timeout: config.sync_period * 2,
-            proxy_mode: config.mode.name(),
-            configz: config.effective.clone(),
-            events: of_cluster,
-        }
-    }
-}
-
-/// The families that this node has. IPv4 is always there; a kernel may be started without IPv6.
-fn families() -> Vec<Family> {
-    let has_ipv6 = Path::new("/proc/net/if_inet6").exists();
-    if has_ipv6 { vec![Family::V4, Family::V6] } else { vec![Family::V4] }
-}
 
 /// What the surface needs to see of the loop's state.
 pub trait View {
@@ -152,86 +99,6 @@ pub struct Surface {
 }
 
 impl Surface {
-    /// Opens the socket and starts the servers; within the runtime. An address that cannot be bound is no error here: it is
-    /// tried again, or comes out of [`Surface::next`] with [`Options::hard_fail`].
-    pub fn start(options: Options, state_dir: StateDir) -> Result<Self> {
-        let clock = Clock::real();
-        let metrics = Metrics::new(clock.clone(), &options.families);
-        let (events, outbox) = if options.events {
-            let (events, outbox) = Events::queue(options.node.clone(), clock.clone(), metrics.clone());
-            (events, Some(outbox))
-        } else {
-            (Events::nowhere(metrics.clone()), None)
-        };
-        let health =
-            Health::new(clock.clone(), options.health_timeout, &options.families, options.node_state, metrics.clone());
-        let (ask, questions) = mpsc::channel(1);
-        let (observe, scrapes) = mpsc::channel(1);
-        let (fail, failures) = mpsc::channel(2);
-        let socket = socket::bind(state_dir.path())?;
-        let journal = Journal::new(state_dir.path());
-        let mut surface = Self {
-            services: ServiceHealth::new(options.node.clone(), health.clone(), events.clone()),
-            health,
-            metrics,
-            events,
-            absent_node: options.node_state,
-            outbox,
-            clock,
-            questions,
-            scrapes,
-            configz: Configz::new(&options.configz),
-            failures,
-            state_dir,
-            journal,
-            may_tell: Instant::now(),
-            untold: false,
-            waiting: Vec::new(),
-            triggered: Vec::new(),
-            rounds: 0,
-            tasks: vec![tokio::spawn(socket::serve(socket, ask))],
-        };
-        surface.serve(&options, observe, fail);
-        Ok(surface)
-    }
-
-    fn serve(&mut self, options: &Options, observe: mpsc::Sender<oneshot::Sender<()>>, fail: mpsc::Sender<Error>) {
-        let failed = |reason: &'static str| {
-            let (events, fail, hard) = (self.events.clone(), fail.clone(), options.hard_fail);
-            move |text: String| {
-                events.send(Event::node(reason, "StartKubeProxy", text.clone()));
-                if !hard {
-                    tracing::error!("{text}; trying again every {} s", http::BIND_AGAIN.as_secs());
-                    return true;
-                }
-                let fail = fail.clone();
-                tokio::spawn(async move {
-                    sleep(LAST_WORDS).await;
-                    let _ = fail.send(anyhow!("{text}; bindAddressHardFail is set")).await;
-                });
-                false
-            }
-        };
-        if let Some(addr) = options.healthz {
-            let health = self.health.clone();
-            let handler = move |request: hyper::Request<hyper::body::Incoming>| {
-                let answer = health.answer(request.uri().path());
-                async move { answer }
-            };
-            let failed = failed("FailedToStartProxierHealthcheck");
-            self.tasks.push(tokio::spawn(keep_serving("the health server", addr, Reach::Both, failed, handler)));
-        }
-        if let Some(addr) = options.metrics {
-            let pages = Pages::new(self.metrics.clone(), observe, options.proxy_mode, self.configz.clone());
-            let handler = move |request: hyper::Request<hyper::body::Incoming>| {
-                let pages = pages.clone();
-                async move { pages.answer(request.uri().path()).await }
-            };
-            let failed = failed("FailedToStartMetricServer");
-            self.tasks.push(tokio::spawn(keep_serving("the metrics server", addr, Reach::Both, failed, handler)));
-        }
-    }
-
     /// From now on events are sent with `post`. Once; further calls do nothing.
     pub fn send_events<F, Fut>(&mut self, post: F)
     where
