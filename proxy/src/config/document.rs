@@ -50,6 +50,9 @@ impl Document {
         }
         let mut reader = Reader::default();
         reader.walk("", &top);
+        // In the order of their names, whatever order a map of serde_json has.
+        reader.wrong.sort_unstable();
+        reader.unknown.sort_unstable();
         if !reader.wrong.is_empty() {
             bail!("{}", listed(&reader.wrong, "; "));
         }

@@ -44,7 +44,9 @@ pub fn effective(document: &Document, node_name: Option<&str>, bind: super::Bind
         };
         put(&mut top, field.path, json);
     }
-    Json::Object(top)
+    let mut sorted = Json::Object(top);
+    sorted.sort_all_objects();
+    sorted
 }
 
 /// `omitempty` in Go.
