@@ -88,6 +88,15 @@ impl NodePortAddresses {
         self.localhost
     }
 
+    /// Whether every address of the node is meant, whichever it has.
+    pub fn is_all(&self) -> bool {
+        let is_whole = |family: IpAddr| {
+            let of_family = |network: &&IpNet| network.addr().is_ipv4() == family.is_ipv4();
+            self.is_open(&family) || self.networks.iter().filter(of_family).any(|network| network.prefix_len() == 0)
+        };
+        self.all || [IpAddr::from([0; 4]), IpAddr::from([0; 16])].into_iter().all(is_whole)
+    }
+
     /// Whether it matters which addresses are the node's primary ones.
     pub fn needs_primary(&self) -> bool {
         self.primary
@@ -176,6 +185,21 @@ mod tests {
         assert_eq!(selected("", &Primary::Any), "10.0.0.5 192.168.1.5 fd00::5 fe80::5");
         assert_eq!(selected("", &Primary::Known(Vec::new())), "");
         assert_eq!(selected("", &Primary::Known(vec!["10.9.9.9".parse().unwrap()])), "");
+    }
+
+    #[test]
+    fn every_address_is_meant_by_a_word_by_networks_or_by_silence() {
+        for (yaml, expected) in [
+            ("", false),
+            ("mode: iptables", true),
+            ("nodePortAddresses: [all, localhost]", true),
+            ("nodePortAddresses: [0.0.0.0/0]", true),
+            ("nodePortAddresses: [0.0.0.0/0, 'fd00::/8']", false),
+            ("nodePortAddresses: ['::/0', 0.0.0.0/0]", true),
+            ("nodePortAddresses: [localhost]", false),
+        ] {
+            assert_eq!(selection(yaml).is_all(), expected, "{yaml}");
+        }
     }
 
     #[test]
