@@ -21,7 +21,6 @@ pub const PASS: i32 = 1;
 const DENY: i32 = 0;
 const ECONNREFUSED: i32 = 111;
 const ETIMEDOUT: i32 = 110;
-const EHOSTUNREACH: i32 = 113;
 
 pub fn v4(ctx: &SockAddrContext) -> i32 {
     connect::<V4>(ctx)
@@ -48,7 +47,7 @@ fn connect<F: Family>(ctx: &SockAddrContext) -> i32 {
             PASS
         }
         Verdict::Refuse => refuse(),
-        Verdict::Drop => drop(protocol),
+        Verdict::Drop => time_out(),
         Verdict::To => {
             if !F::write(ctx, &backend) {
                 count(Reason::NoBackend);
@@ -79,12 +78,11 @@ pub fn refuse() -> i32 {
     deny(ECONNREFUSED)
 }
 
-/// A dropped connection attempt ends in ETIMEDOUT, minutes later: here it does at once. A dropped datagram tells nobody; a
-/// hook cannot lose one, and EHOSTUNREACH is what a sender may meet at any time and must not take for an answer of the
-/// service.
+/// A dropped connection attempt ends in ETIMEDOUT, minutes later: here it does at once. A hook cannot lose a datagram either;
+/// its sender is told what it would have found out by waiting, and what nobody takes for an answer of the service.
 #[inline(always)]
-pub fn drop(protocol: u8) -> i32 {
-    deny(if protocol == IPPROTO_TCP { ETIMEDOUT } else { EHOSTUNREACH })
+pub fn time_out() -> i32 {
+    deny(ETIMEDOUT)
 }
 
 #[inline(always)]

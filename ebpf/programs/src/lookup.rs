@@ -54,7 +54,7 @@ pub enum Verdict {
     Pass,
     /// A service without a backend for it: ECONNREFUSED.
     Refuse,
-    /// A service that has nothing for this client and does not tell it.
+    /// A service that has nothing for this client and does not tell it: ETIMEDOUT.
     Drop,
     /// Send it to the backend.
     To,

@@ -10,7 +10,7 @@ use fairlead_ebpf_shared::{IPPROTO_UDP, Origin, Reason, ReplyKey};
 
 use crate::REPLIES;
 use crate::address::{Address, Family, V4, V6, protocol};
-use crate::connect::{PASS, cookie, drop, origin, refuse};
+use crate::connect::{PASS, cookie, origin, refuse, time_out};
 use crate::counters::count;
 use crate::ip::Ip;
 use crate::lookup::{Answer, Asked, Pick, Verdict, choose};
@@ -42,7 +42,7 @@ fn sendmsg<F: Family>(ctx: &SockAddrContext, can_send: impl Fn(Ip) -> bool) -> i
     match verdict {
         Verdict::Pass => PASS,
         Verdict::Refuse => refuse(),
-        Verdict::Drop => drop(IPPROTO_UDP),
+        Verdict::Drop => time_out(),
         Verdict::To => {
             if !can_send(backend.ip) || !F::write(ctx, &backend) {
                 count(Reason::NoBackend);

@@ -1,7 +1,8 @@
 //! What both sides agree on, for any value.
 
 use fairlead_ebpf_shared::{
-    Be16, FrontendKey, IPPROTO_TCP, IPPROTO_UDP, Reason, SetWord, frontend_tag, map, mapped, program, unmapped,
+    AddressClass, AddressWord, Be16, ClientAddresses, ConfigWord, FrontendKey, IPPROTO_TCP, IPPROTO_UDP, Options,
+    OptionsWord, Reason, SetWord, frontend_tag, map, mapped, program, unmapped,
 };
 use proptest::prelude::*;
 
@@ -26,6 +27,59 @@ proptest! {
     ) {
         let word = SetWord::new(base, count, tag).expect("all parts fit");
         prop_assert_eq!((word.base(), word.count(), word.tag()), (base, count, tag));
+    }
+
+    #[test]
+    fn an_options_word_gives_back_its_parts_or_is_refused(affinity_s: u32, group: u32, flags: u8, tag: u32) {
+        let options = Options { affinity_s, group, flags };
+        let fits = affinity_s < OptionsWord::AFFINITY_LIMIT
+            && group < OptionsWord::GROUP_LIMIT
+            && flags < OptionsWord::FLAGS_LIMIT
+            && tag < SetWord::TAG_LIMIT;
+        match OptionsWord::new(options, tag) {
+            Some(word) => {
+                prop_assert!(fits);
+                prop_assert_eq!((word.options(), word.tag()), (options, tag));
+            }
+            None => prop_assert!(!fits),
+        }
+    }
+
+    #[test]
+    fn an_options_word_of_parts_that_fit_is_made(
+        affinity_s in 0..OptionsWord::AFFINITY_LIMIT,
+        group in 0..OptionsWord::GROUP_LIMIT,
+        flags in 0..OptionsWord::FLAGS_LIMIT,
+        tag in 0..SetWord::TAG_LIMIT,
+    ) {
+        let options = Options { affinity_s, group, flags };
+        let word = OptionsWord::new(options, tag).expect("all parts fit");
+        prop_assert_eq!((word.options(), word.tag()), (options, tag));
+        for flag in (0..5).map(|bit| 1 << bit) {
+            prop_assert_eq!(word.has(flag), flags & flag != 0);
+        }
+    }
+
+    #[test]
+    fn an_address_word_is_of_its_address_and_no_other(addr: [u8; 16], byte in 0..16_usize, bit in 0..8_u8) {
+        for class in [AddressClass::OwnNode, AddressClass::OtherNode, AddressClass::ClusterIp] {
+            let word = AddressWord::new(&addr, class);
+            prop_assert_eq!(word.class(&addr), Some(class));
+            let mut other = addr;
+            other[byte] ^= 1 << bit;
+            prop_assert_eq!(word.class(&other), None);
+            prop_assert_eq!(AddressWord(0).class(&addr), None);
+        }
+    }
+
+    #[test]
+    fn the_addresses_of_a_namespace_are_its_own_and_whole(netns: u64, v4: [u8; 16], v6: [u8; 16], byte in 0..16_usize) {
+        let value = ClientAddresses::new(netns, v4, v6);
+        prop_assert!(value.is_of(netns));
+        prop_assert!(!value.is_of(netns ^ 1));
+        let mut torn = value;
+        torn.v6[byte] ^= 1;
+        prop_assert!(!torn.is_of(netns));
     }
 
     #[test]
@@ -69,6 +123,13 @@ proptest! {
 fn reasons_stand_in_the_order_of_their_numbers() {
     for (index, reason) in Reason::ALL.into_iter().enumerate() {
         assert_eq!(reason as usize, index, "{}", reason.name());
+    }
+}
+
+#[test]
+fn the_words_of_config_stand_in_the_order_of_their_numbers() {
+    for (index, word) in ConfigWord::ALL.into_iter().enumerate() {
+        assert_eq!(word as usize, index);
     }
 }
 
