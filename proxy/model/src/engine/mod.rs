@@ -43,6 +43,8 @@ pub struct Recomputed {
     pub touched: BTreeSet<Entry>,
     /// How many services were recomputed.
     pub services: usize,
+    /// Which: all whose facts or slices are others than before, whether or not anything is desired otherwise.
+    pub names: BTreeSet<ObjectName>,
     /// What an operator should know, and did not before; ascending.
     pub notices_new: Vec<Notice>,
     /// What is no longer so; ascending.

@@ -15,8 +15,9 @@ impl Engine {
     pub fn recompute(&mut self) -> Recomputed {
         let mut done = Recomputed::default();
         let mut settling = Settling::default();
-        for name in std::mem::take(&mut self.dirty) {
-            done.services += 1;
+        done.names = std::mem::take(&mut self.dirty);
+        done.services = done.names.len();
+        for name in done.names.clone() {
             self.recompute_service(&name, &mut settling, &mut done);
         }
         self.claims.settle(&mut self.desired, &mut settling);

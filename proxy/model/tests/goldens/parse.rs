@@ -121,7 +121,7 @@ fn protocol(text: &str) -> Protocol {
 }
 
 /// `80/TCP`, or `name 80/TCP`.
-fn port<'a>(words: &[&'a str]) -> (Arc<str>, u16, Protocol) {
+fn port(words: &[&str]) -> (Arc<str>, u16, Protocol) {
     let (name, number) = match words {
         [number] => ("", *number),
         [name, number] => (*name, *number),

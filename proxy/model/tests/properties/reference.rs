@@ -50,7 +50,7 @@ pub fn verdict(facts: &Facts, settings: &Settings, probe: &Probe) -> Verdict {
     } else {
         facts.own.contains(&addr)
     };
-    if !is_own && !(is_other && settings.serve_other_nodes) {
+    if !(is_own || is_other && settings.serve_other_nodes) {
         let is_cluster_ip = !is_other && services.iter().any(|service| service.cluster_ips.contains(&addr));
         return if is_cluster_ip { Verdict::Refused(Why::UndefinedPort) } else { Verdict::Pass };
     }
@@ -93,7 +93,7 @@ fn answer(facts: &Facts, service: &ServiceFact, port: &ServicePort, kind: Kind, 
         let node_ip = node.and_then(|node| node.addresses.iter().find(|addr| Family::of(**addr) == family).copied());
         let node_is_in = node_ip.is_some_and(|node| ranges.iter().any(|range| range.contains(&node)));
         let is_vip = service.load_balancer_ips.contains(&from);
-        if !ranges.iter().any(|range| range.contains(&from)) && !(node_is_in && is_vip) {
+        if !(ranges.iter().any(|range| range.contains(&from)) || node_is_in && is_vip) {
             return Verdict::Dropped(Why::SourceRange);
         }
     }
