@@ -7,15 +7,11 @@ mod acts;
 mod picture;
 mod stage;
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 
 use crate::lab::{self, Lab};
 use crate::limit;
@@ -44,12 +40,10 @@ pub fn run(options: &Options) -> Result<()> {
     let began = Instant::now();
     let before = machine().context("look at the machine before the demo")?;
     let mut lab = Lab::new(NAME)?;
-    let interrupted = take_down_on_interrupt(lab.dir().to_owned())?;
+    lab::take_down_on_interrupt(lab.dir())?;
     let played = play(&mut lab, options.keep);
-    while interrupted.load(Ordering::SeqCst) {
-        // Our processes died under us because the lab is being taken down; whoever does that ends this process.
-        std::thread::park();
-    }
+    // Our processes may have died under us because the lab is being taken down.
+    lab::stand_aside();
     played?;
     if options.keep {
         println!("\nUp after {:.1} s. `cargo xtask demo --down` removes it.", began.elapsed().as_secs_f64());
@@ -103,24 +97,6 @@ fn down() -> Result<()> {
         count => println!("{count} demo{} removed.", if count == 1 { "" } else { "s" }),
     }
     Ok(())
-}
-
-/// Ctrl-C in the middle leaves nothing behind: the whole lab goes, then we go. The flag says that this has begun.
-fn take_down_on_interrupt(dir: PathBuf) -> Result<Arc<AtomicBool>> {
-    let mut signals = Signals::new([SIGINT, SIGTERM]).context("listen for SIGINT and SIGTERM")?;
-    let interrupted = Arc::new(AtomicBool::new(false));
-    let begun = Arc::clone(&interrupted);
-    std::thread::spawn(move || {
-        if let Some(signal) = signals.forever().next() {
-            begun.store(true, Ordering::SeqCst);
-            eprintln!("\ninterrupted: taking everything down");
-            for trouble in lab::take_down(&dir) {
-                eprintln!("{trouble}");
-            }
-            std::process::exit(128 + signal);
-        }
-    });
-    Ok(interrupted)
 }
 
 fn title(text: &str) {

@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use super::{Api, ControlPlane};
-use crate::lab::{Lab, Node, Pod, Running, Switch, netns_name};
+use crate::lab::{self, Lab, Node, Pod, Running, Switch, netns_name};
 use crate::limit::patience;
 use crate::traffic;
 
@@ -55,6 +55,8 @@ impl Cluster {
     /// A control plane and these nodes, as Node objects too, each with the label `topology.kubernetes.io/zone`: (name, zone).
     pub fn new(name: &str, nodes: &[(&str, &str)]) -> Result<Self> {
         let lab = Lab::new(name)?;
+        // etcd and an API server are too heavy to be left for the next run to find.
+        lab::take_down_on_interrupt(lab.dir())?;
         let switch = lab.switch("switch")?;
         let control = lab.node("control")?;
         switch.plug(&control, "eth0", &["172.30.0.1/24", "fd00:172:30::1/64"])?;
@@ -107,6 +109,12 @@ impl Cluster {
         let addresses = member.connect(&pod).with_context(|| format!("connect pod {name}"))?;
         member.pods.insert(name.to_owned(), (pod.clone(), addresses));
         Ok(pod)
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        lab::stand_aside();
     }
 }
 

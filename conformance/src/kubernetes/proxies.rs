@@ -1,6 +1,9 @@
 //! The two proxies: kube-proxy in its nftables mode, and ours. Each on a node of its own, told the same.
 
-use anyhow::Result;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use super::cluster::CLUSTER_CIDRS;
@@ -37,9 +40,12 @@ impl Proxy {
         Ok(running)
     }
 
-    /// Starts it with kube-proxy's own pauses between two rounds, and waits for nothing.
-    pub fn spawn(self, plane: &ControlPlane, member: &Member) -> Result<Running> {
-        member.node.start(&self.job(plane, member, &json!({}))?)
+    /// Starts it in a cgroup of its own, with kube-proxy's own pauses between two rounds, and waits for nothing.
+    pub fn spawn(self, plane: &ControlPlane, member: &Member, cgroup: &Path) -> Result<Running> {
+        fs::create_dir_all(cgroup).with_context(|| format!("make cgroup {}", cgroup.display()))?;
+        let processes = cgroup.join("cgroup.procs");
+        let enter = ["/bin/sh", "-c", r#"echo $$ >"$0" && exec "$@""#, &processes.to_string_lossy()];
+        member.node.start(&self.job(plane, member, &json!({}))?.under(&enter).log(self.name()))
     }
 
     /// Takes away what it left on this node.

@@ -4,6 +4,7 @@
 //! with `fl<pid>-<serial>-`. All three carry the maker's PID, so that whoever comes next can tell a living run from what
 //! a killed one left, and remove the latter without asking anybody.
 
+mod interrupt;
 mod job;
 mod node;
 mod place;
@@ -20,6 +21,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use anyhow::{Context, Result, bail};
 use nix::mount::{MsFlags, mount};
 
+pub use interrupt::{stand_aside, take_down_on_interrupt};
 pub use job::{Finished, Job};
 pub use node::Node;
 pub use place::Place;
@@ -163,11 +165,6 @@ pub fn cgroup2_mount() -> Result<PathBuf> {
         Some(row) => Ok(PathBuf::from(row[1])),
         None => bail!("no cgroup v2 is mounted: `mount -t cgroup2 none /sys/fs/cgroup` on a machine without systemd"),
     }
-}
-
-/// Takes down the lab in this directory at once, from any thread: kills, deletes, unmounts, removes. What went wrong.
-pub fn take_down(dir: &Path) -> Vec<String> {
-    remove::remove(dir)
 }
 
 fn make_dir(path: &Path) -> Result<()> {

@@ -8,6 +8,7 @@ mod health;
 mod judged;
 mod metrics;
 mod nodes;
+mod outage;
 mod play;
 mod side;
 mod stage;

@@ -33,11 +33,7 @@ impl Side {
     pub(super) fn start(&mut self, cluster: &Cluster) -> Result<()> {
         let member = &cluster.members[self.member];
         self.proxy.clean(member)?;
-        let running = self.proxy.spawn(cluster.plane(), member)?;
-        let cgroup = self.cgroup(cluster);
-        fs::create_dir_all(&cgroup).with_context(|| format!("make cgroup {}", cgroup.display()))?;
-        fs::write(cgroup.join("cgroup.procs"), running.pid().to_string())
-            .context("move the proxy to a cgroup of its own")?;
+        let running = self.proxy.spawn(cluster.plane(), member, &self.cgroup(cluster))?;
         self.running = Some(running);
         Ok(())
     }
