@@ -4,6 +4,7 @@
 mod doctor;
 mod edits;
 mod inputs;
+mod kinds;
 mod restart;
 mod settings;
 mod stage;

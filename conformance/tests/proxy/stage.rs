@@ -6,9 +6,9 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use fairlead_conformance::dist;
-use fairlead_conformance::lab::{Finished, Job, Lab, Node, Running};
+use fairlead_conformance::lab::{Finished, Job, Lab, Node, Place, Pod, Running, netns_name};
 use fairlead_conformance::limit::{patience, until};
-use fairlead_conformance::traffic::{self, Report};
+use fairlead_conformance::traffic::{self, Probed, Report, Target};
 use serde_json::Value;
 
 /// The address that all servers have; they differ by port.
@@ -19,7 +19,7 @@ pub struct Stage {
     pub node: Node,
     servers: Vec<Running>,
     /// Last, so that it goes last.
-    _lab: Lab,
+    lab: Lab,
 }
 
 impl Stage {
@@ -28,7 +28,7 @@ impl Stage {
         let lab = Lab::new(name)?;
         let node = lab.node("node")?;
         node.sh(&format!("ip addr add {SERVERS}/32 dev lo"))?;
-        let mut stage = Self { node, servers: Vec::new(), _lab: lab };
+        let mut stage = Self { node, servers: Vec::new(), lab };
         fs::create_dir_all(stage.source())?;
         for port in servers {
             let name = format!("s{port}");
@@ -38,6 +38,31 @@ impl Stage {
             stage.servers.push(server);
         }
         Ok(stage)
+    }
+
+    /// A pod of the node with this address (and `fd00:1::<last number>`), that reaches everything through the node.
+    pub fn pod(&self, name: &str, address: &str) -> Result<Pod> {
+        let pod = self.lab.pod(&self.node, name)?;
+        let last = address.rsplit('.').next().unwrap_or_default();
+        let netns = netns_name(&pod);
+        self.node.sh(&format!(
+            "ip link add v{last} type veth peer name eth0 netns {netns}; ip link set v{last} up; \
+             ip addr replace 10.1.0.1/32 dev v{last}; ip route add {address} dev v{last}; \
+             ip addr add fe80::1/64 dev v{last} nodad; ip route add fd00:1::{last} dev v{last}"
+        ))?;
+        pod.sh(&format!(
+            "ip link set lo up; ip link set eth0 up; ip addr add {address}/32 dev eth0; ip route add 10.1.0.1 dev eth0; \
+             ip route add default via 10.1.0.1; ip addr add fd00:1::{last}/128 dev eth0 nodad; \
+             ip route add default via fe80::1 dev eth0"
+        ))?;
+        Ok(pod)
+    }
+
+    /// What comes of asking `target` from there until another answer is improbable.
+    pub fn probe(&self, place: &Place, target: &str) -> Result<Probed> {
+        let target: Target = target.parse().map_err(anyhow::Error::msg)?;
+        let probed = traffic::probed(place.output(&traffic::probe(&[target])?)?)?;
+        probed.into_iter().next().context("a probe that said nothing")
     }
 
     pub fn source(&self) -> PathBuf {
