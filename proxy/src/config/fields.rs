@@ -40,7 +40,7 @@ const MARK: &str = "no packet mark is used";
 const AT_ONCE: &str = "a change is written at once, for it costs only what it touches";
 const PROTOCOL: &str = "the API server is spoken to in JSON";
 const LINES: &str = "log lines go to stderr as they arise";
-const OTHER_MODE: &str = "of another mode than the one in force";
+const OTHER_MODE: &str = "it is of another mode than the one in force";
 
 const fn field(path: &'static str, kind: Kind, default: &'static str, fate: Fate) -> Field {
     Field { path, kind, default, zero_counts: false, fate }

@@ -178,3 +178,27 @@ fn what_a_running_daemon_cannot_take_up_is_named() {
         assert_eq!(config.needs_restart(&config.reloaded().unwrap()), expected, "{yaml}");
     }
 }
+
+#[test]
+fn the_documents_table_is_that_of_the_code() {
+    const BEGIN: &str = "<!-- fields -->\n";
+    const END: &str = "<!-- end of fields -->";
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/configuration.md");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let (before, rest) = text.split_once(BEGIN).unwrap();
+    let (found, after) = rest.split_once(END).unwrap();
+    let mut table = "| field | default | here |\n| --- | --- | --- |\n".to_owned();
+    for fields::Field { path, default, fate, .. } in fields::FIELDS {
+        let fate = match fate {
+            fields::Fate::Applied => "applied".to_owned(),
+            fields::Fate::If(_, reason) => format!("applied, unless {reason}"),
+            fields::Fate::Not(reason) => format!("not applied: {reason}"),
+        };
+        table += &format!("| `{path}` | {default} | {fate} |\n");
+    }
+    if std::env::var_os("FAIRLEAD_UPDATE_GOLDENS").is_some() {
+        std::fs::write(&path, format!("{before}{BEGIN}{table}{END}{after}")).unwrap();
+    } else {
+        assert_eq!(found, table, "docs/configuration.md; FAIRLEAD_UPDATE_GOLDENS=1 writes it");
+    }
+}
