@@ -15,11 +15,11 @@ impl Engine {
     pub fn recompute(&mut self) -> Recomputed {
         let mut done = Recomputed::default();
         let mut settling = Settling::default();
-        done.names = std::mem::take(&mut self.dirty);
-        done.services = done.names.len();
-        for name in done.names.clone() {
-            self.recompute_service(&name, &mut settling, &mut done);
+        let names = std::mem::take(&mut self.dirty);
+        for name in &names {
+            self.recompute_service(name, &mut settling, &mut done);
         }
+        (done.services, done.names) = (names.len(), names);
         self.claims.settle(&mut self.desired, &mut settling);
         for addr in self.addresses.take_dirty() {
             let class = self.addresses.class(addr, self.settings.serve_other_nodes);
