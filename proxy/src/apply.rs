@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use fairlead_ebpf_shared::Reason;
 use fairlead_proxy_model::{Actual, Desired, Entry, MapOp, NoRoom, Retired, diff};
 use serde::{Deserialize, Serialize};
 
@@ -252,6 +253,11 @@ impl<M: Maps> Applier<M> {
     /// Frontends that are kept although nothing desires them; see [`Applier::hold`].
     pub fn held_over(&self) -> &BTreeSet<Entry> {
         &self.held_over
+    }
+
+    /// What the programs have counted, in [`Reason`] order.
+    pub fn counters(&self) -> Result<[u64; Reason::ALL.len()]> {
+        self.maps.counters()
     }
 
     /// What has been done since the start.

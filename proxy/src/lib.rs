@@ -97,11 +97,12 @@ fn run(arguments: Run) -> Result<()> {
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .max_blocking_threads(1)
+        // Grace periods, credential plugins, and what else may wait, beside each other.
+        .max_blocking_threads(4)
         .build()
         .context("start the event loop")?;
     // A grace period that is still being waited for is nobody's concern after the end.
-    let outcome = runtime.block_on(async { Daemon::new(&config, maps, state_dir)?.run().await });
+    let outcome = runtime.block_on(async { Daemon::open(&config, maps, state_dir).await?.run().await });
     runtime.shutdown_background();
     outcome
 }

@@ -19,13 +19,14 @@ use crate::state::{self, StateDir, Status};
 const SIZES: Sizes = Sizes { slots: 64, backends: 256, addresses: 64, ranges: 64 };
 const PATIENCE: Duration = Duration::from_secs(20);
 
-fn daemon(source: &Path, maps: &FakeMaps, state_dir: &TempDir) -> Daemon<FakeMaps> {
+async fn daemon(source: &Path, maps: &FakeMaps, state_dir: &TempDir) -> Daemon<FakeMaps> {
     let arguments = [("--source", source), ("--state-dir", state_dir.path())]
         .map(|(name, path)| format!("{name}={}", path.display()));
     let arguments = [&arguments[0], &arguments[1], "--node-name=node-a", "--verify-seconds=3600"];
-    let config = Config { sizes: SIZES, ..Config::new(&run_of(&arguments)).expect("a configuration") };
+    let config = Config::new(&run_of(&arguments)).expect("a configuration");
+    let config = Config { sizes: SIZES, healthz: None, metrics: None, ..config };
     let state_dir = StateDir::open(state_dir.path()).expect("the state directory");
-    Daemon::new(&config, maps.clone(), state_dir).expect("a daemon")
+    Daemon::open(&config, maps.clone(), state_dir).await.expect("a daemon")
 }
 
 fn told(state_dir: &TempDir) -> Status {
@@ -42,8 +43,7 @@ fn runtime() -> tokio::runtime::Runtime {
 
 #[test]
 fn sources_mean_what_the_goldens_say() {
-    let _in_runtime = runtime();
-    let _guard = _in_runtime.enter();
+    let runtime = runtime();
     let goldens = Path::new(env!("CARGO_MANIFEST_DIR")).join("goldens");
     let mut differing = Vec::new();
     let mut count = 0;
@@ -51,9 +51,10 @@ fn sources_mean_what_the_goldens_say() {
         let source = entry.expect("an entry").path();
         let state_dir = tempfile::tempdir().expect("a directory");
         let maps = FakeMaps::new(SIZES);
-        let mut daemon = daemon(&source, &maps, &state_dir);
+        let mut daemon = runtime.block_on(daemon(&source, &maps, &state_dir));
+        let _guard = runtime.enter();
         daemon.first_load();
-        assert_eq!(maps_text(&maps), render_desired(daemon.engine.desired()), "{}", source.display());
+        assert_eq!(maps_text(&maps), render_desired(daemon.core.engine.desired()), "{}", source.display());
         let mut text = maps_text(&maps);
         let status = told(&state_dir);
         for problem in &status.problems {
@@ -94,8 +95,8 @@ impl Bench {
         fs::write(self.path(name), text).expect("write");
     }
 
-    fn start(&self) -> Daemon<FakeMaps> {
-        let mut daemon = daemon(self.source.path(), &self.maps, &self.state_dir);
+    async fn start(&self) -> Daemon<FakeMaps> {
+        let mut daemon = daemon(self.source.path(), &self.maps, &self.state_dir).await;
         daemon.first_load();
         daemon
     }
@@ -137,7 +138,7 @@ fn served(vip: u8, backend: u8) -> String {
 fn files_may_be_written_replaced_renamed_and_removed() {
     runtime().block_on(async {
         let bench = Bench::new();
-        let mut daemon = bench.start();
+        let mut daemon = bench.start().await;
         assert_eq!(maps_text(&bench.maps), "");
         assert!(told(&bench.state_dir).ready, "an empty directory is a complete source");
 
@@ -169,7 +170,7 @@ fn a_file_that_is_being_written_is_not_read() {
     runtime().block_on(async {
         let bench = Bench::new();
         bench.write("a.yaml", &service("a", 1, 1));
-        let mut daemon = bench.start();
+        let mut daemon = bench.start().await;
         // Truncated and half written; then something else happens, and only then is it finished.
         let text = service("a", 1, 2);
         let (half, rest) = text.split_at(text.find("---").expect("two documents"));
@@ -189,7 +190,7 @@ fn a_bad_file_keeps_its_last_good_state_and_only_its_own() {
         let bench = Bench::new();
         bench.write("a.yaml", &service("a", 1, 1));
         bench.write("b.yaml", &service("b", 2, 1));
-        let mut daemon = bench.start();
+        let mut daemon = bench.start().await;
         bench.write("a.yaml", "kind: Service\n\tname: a\n");
         bench.write("b.yaml", &service("b", 2, 2));
         bench
@@ -215,10 +216,10 @@ fn a_restart_with_a_bad_file_keeps_what_is_in_the_kernel() {
         let bench = Bench::new();
         bench.write("a.yaml", &service("a", 1, 1));
         bench.write("b.yaml", &service("b", 2, 1));
-        drop(bench.start());
+        drop(bench.start().await);
         bench.write("a.yaml", "kind: Service\n\tname: a\n");
         bench.write("b.yaml", &service("b", 2, 2));
-        let mut daemon = bench.start();
+        let mut daemon = bench.start().await;
         assert_eq!(maps_text(&bench.maps), served(1, 1) + &served(2, 2));
         let status = told(&bench.state_dir);
         assert_eq!((status.ready, status.restored, status.held_over.len()), (true, 2, 1));
@@ -234,12 +235,12 @@ fn a_restart_on_unchanged_files_writes_nothing() {
     runtime().block_on(async {
         let bench = Bench::new();
         bench.write("a.yaml", &(service("a", 1, 1) + "---\n" + &service("b", 2, 1)));
-        let mut daemon = bench.start();
+        let mut daemon = bench.start().await;
         bench.write("a.yaml", &(service("a", 1, 2) + "---\n" + &service("b", 2, 1)));
         bench.until(&mut daemon, "an update", |maps, _| maps == served(1, 2) + &served(2, 1)).await;
         drop(daemon);
         let before = bench.maps.tables.borrow().clone();
-        drop(bench.start());
+        drop(bench.start().await);
         assert_eq!(*bench.maps.tables.borrow(), before);
         let status = told(&bench.state_dir);
         assert_eq!((status.restored, status.tally.operations), (2, 0));
@@ -257,7 +258,7 @@ fn a_mounted_config_map_is_switched_as_a_whole() {
         }
         symlink("..2026_1", bench.path("..data")).expect("symlink");
         symlink("..data/a.yaml", bench.path("a.yaml")).expect("symlink");
-        let mut daemon = bench.start();
+        let mut daemon = bench.start().await;
         assert_eq!(maps_text(&bench.maps), served(1, 1));
         symlink("..2026_2", bench.path("..data_tmp")).expect("symlink");
         fs::rename(bench.path("..data_tmp"), bench.path("..data")).expect("rename");
@@ -270,7 +271,7 @@ fn an_object_may_move_from_file_to_file() {
     runtime().block_on(async {
         let bench = Bench::new();
         bench.write("z.yaml", &service("a", 1, 1));
-        let mut daemon = bench.start();
+        let mut daemon = bench.start().await;
         bench.write("b.yaml", &service("a", 1, 1));
         bench.until(&mut daemon, "twice", |_, status| status.problems.len() == 2).await;
         let problem = told(&bench.state_dir).problems.remove(0).to_string();
@@ -288,7 +289,7 @@ fn a_source_directory_that_vanishes_stays_in_force() {
         let (source, away) = (bench.path("source"), bench.path("away"));
         fs::create_dir(&source).expect("a directory");
         bench.write("source/a.yaml", &service("a", 1, 1));
-        let mut daemon = daemon(&source, &bench.maps, &bench.state_dir);
+        let mut daemon = daemon(&source, &bench.maps, &bench.state_dir).await;
         daemon.first_load();
         fs::remove_dir_all(&source).expect("remove");
         bench.until(&mut daemon, "gone", |_, status| status.problems.len() == 1).await;
@@ -305,7 +306,7 @@ fn writes_that_fail_are_told_and_tried_again() {
     runtime().block_on(async {
         let bench = Bench::new();
         bench.write("a.yaml", &service("a", 1, 1));
-        let mut daemon = daemon(bench.source.path(), &bench.maps, &bench.state_dir);
+        let mut daemon = daemon(bench.source.path(), &bench.maps, &bench.state_dir).await;
         *bench.maps.failures.borrow_mut() = vec![true, true, true];
         daemon.first_load();
         let status = told(&bench.state_dir);
@@ -324,7 +325,7 @@ fn a_bad_file_that_comes_later_holds_nothing() {
         let bench = Bench::new();
         bench.write("a.yaml", &service("a", 1, 1));
         bench.write("b.yaml", &service("b", 2, 1));
-        let mut daemon = bench.start();
+        let mut daemon = bench.start().await;
         bench.write("new.yaml", "kind: Service\n\tname: a\n");
         bench.until(&mut daemon, "bad", |_, status| status.problems.len() == 1).await;
         fs::remove_file(bench.path("a.yaml")).expect("remove");

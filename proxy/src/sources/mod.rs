@@ -112,6 +112,14 @@ impl Source {
         }
     }
 
+    /// Each watch of an API server: what it watches, and whether it stands.
+    pub fn watches(&self) -> Vec<(String, bool)> {
+        match self {
+            Self::Directory(_) => Vec::new(),
+            Self::Kubernetes(kubernetes) => kubernetes.watches(),
+        }
+    }
+
     /// The way to the API server, if there is one.
     pub fn client(&self) -> Option<Client> {
         match self {

@@ -96,6 +96,11 @@ impl Board {
         news
     }
 
+    /// Whether a watch has had a complete list and does not fail.
+    pub fn stands(&self, collection: Collection) -> bool {
+        self.standings.get(&collection).is_some_and(|standing| standing.synced && standing.failing.is_none())
+    }
+
     /// The counts of one watch.
     pub fn tally(&self, collection: Collection) -> Tally {
         self.standings.get(&collection).map(|standing| standing.tally).unwrap_or_default()

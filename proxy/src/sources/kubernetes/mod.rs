@@ -161,6 +161,13 @@ impl Kubernetes {
         all.map(|collection| (collection.name(), board.tally(collection))).into()
     }
 
+    /// Each watch, and whether it has had a complete list and does not fail.
+    pub fn watches(&self) -> Vec<(String, bool)> {
+        let board = self.board();
+        let all = [Collection::Services, Collection::Slices, Collection::Nodes];
+        all.map(|collection| (collection.name().to_owned(), board.stands(collection))).into()
+    }
+
     fn services_and_slices(&self) -> bool {
         self.synced.contains(&Collection::Services) && self.synced.contains(&Collection::Slices)
     }
