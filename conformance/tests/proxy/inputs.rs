@@ -26,8 +26,6 @@ fn each_bad_file_is_one_error_with_file_and_line_and_the_last_good_state_serves(
         (good.replace("  name: web\n", "\tname: web\n"), "web.yaml:4: \"a tab in the indentation"),
         (format!("{good}---\n{good}"), "web.yaml:25: \"Service default/web: a second time, the first is on line 4"),
         (good.replace("10.96.0.10", "10.96.0.256"), "web.yaml:6: \"Service default/web: spec.clusterIPs: "),
-        (good.replace("port: 80}", "port: 800000}"), "web.yaml:8: \"Service default/web: spec.ports[0]: port: "),
-        (good.replace("[10.244.0.1]", "[\"fd00::1\"]"), "web.yaml:20: \"EndpointSlice default/web-8081: endpoints[0]"),
         ("{\"kind\": \"Service\"".to_owned(), "web.yaml:1: "),
         ("just prose\n".to_owned(), "web.yaml:1: \"no Kubernetes object"),
     ];
@@ -46,6 +44,56 @@ fn each_bad_file_is_one_error_with_file_and_line_and_the_last_good_state_serves(
     let log = proxy.stderr_text()?;
     assert_eq!(log.matches("ERROR").count(), cases.len(), "each once:\n{log}");
     proxy.stop()
+}
+
+#[test]
+fn what_an_api_server_would_refuse_is_one_warning_and_the_rest_is_served() -> Result<()> {
+    let stage = Stage::new("refused-by-api", &[8081])?;
+    let good = service("web", "10.96.0.10", "TCP", &[8081]);
+    stage.write("web.yaml", &good)?;
+    let mut proxy = stage.proxy(&[])?;
+    let port = "  - {name: main, protocol: TCP, port: 80}\n";
+    let endpoint = "- addresses: [10.244.0.1]\n";
+    for (text, expected) in [
+        (
+            good.replace(port, &format!("{port}  - {{name: zero, port: 0}}\n")),
+            "web.yaml:9: Service default/web: spec.ports[1].port: 0 is not",
+        ),
+        (
+            good.replace(endpoint, &format!("{endpoint}- addresses: [\"fd00::1\"]\n")),
+            "web.yaml:21: EndpointSlice default/web-8081: endpoints[1].addresses: fd00::1 is not of addressType IPv4",
+        ),
+        (
+            good.replace(endpoint, &format!("{endpoint}- addresses: [127.0.0.1]\n")),
+            "web.yaml:21: EndpointSlice default/web-8081: endpoints[1].addresses: 127.0.0.1 is loopback",
+        ),
+        (
+            good.replace(endpoint, &format!("{endpoint}- addresses: [169.254.1.1]\n")),
+            "web.yaml:21: EndpointSlice default/web-8081: endpoints[1].addresses: 169.254.1.1 is link-local",
+        ),
+    ] {
+        stage.write("web.yaml", &text)?;
+        stage.status_with(expected, |status| {
+            let problems = status["daemon"]["problems"].as_array().into_iter().flatten();
+            let told: Vec<String> = problems
+                .filter(|problem| problem["severity"] == "warning")
+                .map(|problem| {
+                    format!("{}:{}: {}", text_of(&problem["file"]), problem["line"], text_of(&problem["text"]))
+                })
+                .collect();
+            matches!(&told[..], [one] if one.starts_with(expected))
+        })?;
+        assert_eq!(stage.ask(VIP, 20)?.answered, 20, "the rest is served");
+        stage.write("web.yaml", &good)?;
+        stage.status_with("all well again", |status| {
+            status["daemon"]["problems"].as_array().is_some_and(Vec::is_empty)
+        })?;
+    }
+    proxy.stop()
+}
+
+fn text_of(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
 }
 
 #[test]
