@@ -126,7 +126,7 @@ impl Tables {
             used_ns: now_s * 1_000_000_000,
             backend: address_bytes(backend.ip()),
             port: Be16::new(backend.port()),
-            reserved: [0; 3],
+            reserved: [0; 6],
         };
         self.affinity.insert(entry, value);
         (verdict, Some(backend))
