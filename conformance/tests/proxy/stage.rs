@@ -45,16 +45,28 @@ impl Stage {
         let pod = self.lab.pod(&self.node, name)?;
         let last = address.rsplit('.').next().unwrap_or_default();
         let netns = netns_name(&pod);
-        self.node.sh(&format!(
-            "ip link add v{last} type veth peer name eth0 netns {netns}; ip link set v{last} up; \
-             ip addr replace 10.1.0.1/32 dev v{last}; ip route add {address} dev v{last}; \
-             ip addr add fe80::1/64 dev v{last} nodad; ip route add fd00:1::{last} dev v{last}"
-        ))?;
-        pod.sh(&format!(
-            "ip link set lo up; ip link set eth0 up; ip addr add {address}/32 dev eth0; ip route add 10.1.0.1 dev eth0; \
-             ip route add default via 10.1.0.1; ip addr add fd00:1::{last}/128 dev eth0 nodad; \
-             ip route add default via fe80::1 dev eth0"
-        ))?;
+        for line in [
+            format!("ip link add v{last} type veth peer name eth0 netns {netns}"),
+            format!("ip link set v{last} up"),
+            format!("ip addr replace 10.1.0.1/32 dev v{last}"),
+            // The servers answer datagrams from the address that the route says.
+            format!("ip route add {address} dev v{last} src {SERVERS}"),
+            format!("ip addr add fe80::1/64 dev v{last} nodad"),
+            format!("ip route add fd00:1::{last} dev v{last}"),
+        ] {
+            self.node.sh(&line)?;
+        }
+        for line in [
+            "ip link set lo up",
+            "ip link set eth0 up",
+            &format!("ip addr add {address}/32 dev eth0"),
+            "ip route add 10.1.0.1 dev eth0",
+            "ip route add default via 10.1.0.1",
+            &format!("ip addr add fd00:1::{last}/128 dev eth0 nodad"),
+            "ip route add default via fe80::1 dev eth0",
+        ] {
+            pod.sh(line)?;
+        }
         Ok(pod)
     }
 
