@@ -1,7 +1,7 @@
-//! The state directory: the lock of the one proxy that runs here, and what the verbs read.
+//! The state directory: the lock of the one proxy that runs here, the socket it answers at, and what it leaves for the verbs.
 //!
 //! `lock` carries an open-file-description lock while a proxy runs (it goes with the process, however that ends, and can be
-//! asked for without being taken). `status.json` and `owners.json` are replaced by rename; they outlive the proxy.
+//! asked for without being taken). `status.json`, replaced by rename, and `owners`, a journal, outlive the proxy.
 
 mod owners;
 
@@ -23,7 +23,6 @@ use crate::surface::socket;
 
 const LOCK: &str = "lock";
 const STATUS: &str = "status.json";
-const OWNERS: &str = "owners.json";
 
 /// What a running proxy tells about itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,11 +96,6 @@ impl StateDir {
         self.replace(STATUS, &serde_json::to_vec_pretty(status)?)
     }
 
-    /// Replaces `owners.json`.
-    pub fn write_owners(&self, owners: &Owners) -> Result<()> {
-        self.replace(OWNERS, &serde_json::to_vec(owners)?)
-    }
-
     fn replace(&self, name: &str, content: &[u8]) -> Result<()> {
         let (path, fresh) = (self.path.join(name), self.path.join(format!(".{name}.new")));
         let write = || -> io::Result<()> {
@@ -126,17 +120,14 @@ pub fn read_status(path: &Path) -> Result<Option<Status>> {
 
 /// Whose the frontends are; empty when nobody ever told.
 pub fn read_owners(path: &Path) -> Result<Owners> {
-    match owners::read(path)? {
-        Some(owners) => Ok(owners),
-        None => Ok(read(&path.join(OWNERS))?.unwrap_or_default()),
-    }
+    Ok(owners::read(path)?.unwrap_or_default())
 }
 
 /// Removes the files of this module, and the directory if nothing else is in it. What was removed.
 pub fn remove(path: &Path) -> Result<Vec<String>> {
     let mut removed = Vec::new();
     let [journal, fresh_journal] = owners::NAMES;
-    let names = [STATUS, OWNERS, LOCK, ".status.json.new", ".owners.json.new", journal, fresh_journal, socket::NAME];
+    let names = [STATUS, LOCK, ".status.json.new", journal, fresh_journal, socket::NAME];
     for name in names {
         let file = path.join(name);
         match fs::remove_file(&file) {

@@ -11,7 +11,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use fairlead_proxy_model::frontend_name;
-use serde::{Deserialize, Serialize};
 
 use crate::surface::View;
 
@@ -21,7 +20,7 @@ pub const NAMES: [&str; 2] = ["owners", ".owners.new"];
 const SLACK: usize = 4096;
 
 /// Whose a frontend is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Owner {
     /// `namespace/name` of the service.
     pub service: String,

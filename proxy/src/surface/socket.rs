@@ -3,8 +3,9 @@
 //! One question a connection: a line of JSON in, `{"answer": …}` or `{"error": "…"}` out, then the end. Who may connect is the
 //! file's matter: root only. A verb that finds nobody there says what the maps and files say, and that no daemon does.
 
-use std::fs::Permissions;
+use std::fs::{File, Permissions};
 use std::io::{BufReader, ErrorKind, Read, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -42,11 +43,25 @@ pub fn bind(state_dir: &Path) -> Result<UnixListener> {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let listener = UnixListener::bind(&path)?;
+        let listener = Short::of(state_dir)?.using(|path| UnixListener::bind(path))?;
         fs::set_permissions(&path, Permissions::from_mode(0o600))?;
         Ok(listener)
     };
     bind().with_context(|| format!("listen on {}", path.display()))
+}
+
+/// The socket by way of its directory's descriptor: a socket's path has at most 107 bytes (unix(7)), a state directory's may
+/// have more.
+struct Short(File);
+
+impl Short {
+    fn of(state_dir: &Path) -> io::Result<Self> {
+        File::open(state_dir).map(Self)
+    }
+
+    fn using<T>(&self, call: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
+        call(Path::new(&format!("/proc/self/fd/{}/{NAME}", self.0.as_raw_fd())))
+    }
 }
 
 /// Hands questions on until the task is dropped.
@@ -85,7 +100,7 @@ async fn answer(line: &str, questions: &mpsc::Sender<Asked>) -> Result<Value> {
 /// Asks the daemon that runs with this state directory; `None`: none does.
 pub fn ask<T: DeserializeOwned>(state_dir: &Path, question: &Question) -> Result<Option<T>> {
     let path = state_dir.join(NAME);
-    let mut stream = match UnixStream::connect(&path) {
+    let mut stream = match Short::of(state_dir).and_then(|short| short.using(|path| UnixStream::connect(path))) {
         Ok(stream) => stream,
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => return Ok(None),
         Err(error) => return Err(error).with_context(|| format!("connect to the daemon at {}", path.display())),
@@ -100,9 +115,14 @@ pub fn ask<T: DeserializeOwned>(state_dir: &Path, question: &Question) -> Result
         BufReader::new(&stream).read_to_end(&mut answer)?;
         Ok(answer)
     };
-    let answer = talk().with_context(|| format!("ask the daemon at {}", path.display()))?;
+    let answer = match talk() {
+        Ok(answer) => answer,
+        // It ended meanwhile.
+        Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => return Ok(None),
+        Err(error) => return Err(error).with_context(|| format!("ask the daemon at {}", path.display())),
+    };
     if answer.is_empty() {
-        bail!("the daemon at {} ended while it was asked", path.display());
+        return Ok(None);
     }
     let mut answer: Value = serde_json::from_slice(&answer).context("read the daemon's answer")?;
     if let Some(error) = answer.get("error").and_then(Value::as_str) {

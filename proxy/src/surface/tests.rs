@@ -207,6 +207,18 @@ fn verbs_ask_through_the_socket() {
 }
 
 #[test]
+fn a_state_directory_may_have_a_long_name() {
+    run(async {
+        let (outer, core) = (tempfile::tempdir().expect("a directory"), Core::new());
+        let directory = tempfile::Builder::new().prefix(&"long-".repeat(40)).tempdir_in(&outer).expect("a directory");
+        let path = directory.path().to_owned();
+        let mut surface = start(options(), &directory);
+        let asks = move || ask::<Status>(&path, &Question::Status);
+        assert!(attend_until(&mut surface, &core, asks).await.expect("an answer").is_some());
+    });
+}
+
+#[test]
 fn files_are_written_when_they_may_be() {
     run(async {
         let (directory, mut core) = (tempfile::tempdir().expect("a directory"), Core::new());

@@ -17,11 +17,14 @@ use fairlead_ebpf_shared::Reason;
 use fairlead_proxy_model::{Outcome, frontend_name, render_dump};
 use serde_json::{Value, json};
 
+use self::status::Voice;
 use crate::attach;
 use crate::cli::{Cleanup, Output, Roots, Show};
 use crate::kernel_settings;
 use crate::maps::Maps;
 use crate::state;
+use crate::surface::questions::Question;
+use crate::surface::socket::ask;
 
 pub use doctor::doctor;
 pub use endpoints::endpoints;
@@ -44,14 +47,18 @@ pub fn services(show: &Show) -> Result<()> {
 
 /// `status`.
 pub fn status(show: &Show) -> Result<()> {
-    let running = state::is_running(&show.roots.state_dir);
-    let told = state::read_status(&show.roots.state_dir)?;
+    let state_dir = &show.roots.state_dir;
+    let last = || state::read_status(state_dir);
+    let voice = match ask(state_dir, &Question::Status) {
+        Ok(Some(status)) => Voice::Live(status),
+        Ok(None) | Err(_) if !state::is_running(state_dir) => Voice::Past(last()?),
+        Ok(None) => Voice::Silent(last()?, None),
+        Err(error) => Voice::Silent(last()?, Some(format!("{error:#}"))),
+    };
     let kernel = inspect(&show.roots)?.map(|inspection| status::Kernel::read(&inspection)).transpose()?;
     match show.output {
-        Output::Json => print_json(&status::json(running, told.as_ref(), kernel.as_ref())),
-        Output::Table => {
-            print(&status::text(running, told.as_ref(), kernel.as_ref(), is_bright()))
-        }
+        Output::Json => print_json(&status::json(&voice, kernel.as_ref())),
+        Output::Table => print(&status::text(&voice, kernel.as_ref(), is_bright())),
     }
 }
 
