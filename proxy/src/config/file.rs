@@ -5,21 +5,22 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use inotify::{Inotify, WatchMask};
+use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 /// Bytes that a configuration has at most.
 const MOST: u64 = 1 << 20;
-/// A file is looked at when nothing has happened to it for this long: writers take several steps.
+/// A file is looked at when nothing has happened to it for this long, for writers take several steps …
 const QUIET: Duration = Duration::from_millis(20);
-/// Events are waited out no more often than this: a directory in which somebody always writes must not hide a change.
-const BURST: u32 = 25;
+/// … or the first thing happened this long ago: a directory in which somebody always writes must not hide a change.
+const BURST: Duration = Duration::from_millis(500);
 
 /// The text of a configuration file.
 pub fn read(path: &Path) -> Result<String> {
@@ -42,6 +43,8 @@ pub struct Watched {
     inotify: AsyncFd<Inotify>,
     /// What was last seen: the text, or why there was none.
     seen: Result<String, String>,
+    /// The first and the last event since then.
+    touched: Option<(Instant, Instant)>,
 }
 
 impl Watched {
@@ -53,19 +56,36 @@ impl Watched {
             reason = "its replacement is unsafe, for types that lie about their descriptor; Inotify does not"
         )]
         let inotify = AsyncFd::new(inotify).context("register the inotify instance")?;
-        let mut watched = Self { path: path.to_owned(), inotify, seen: Err(String::new()) };
+        let mut watched = Self { path: path.to_owned(), inotify, seen: Err(String::new()), touched: None };
         watched.add_watches();
         watched.seen = watched.look();
         Ok(watched)
     }
 
-    /// Waits until the file has another content than before, or can no longer be read. May be dropped and called again.
+    /// Waits until the file has another content than before, or can no longer be read. May be dropped and called again at any
+    /// time.
     pub async fn changed(&mut self) -> Result<()> {
         loop {
-            drop(self.inotify.readable().await.context("wait for events of the configuration file")?);
-            self.drain().await?;
-            if self.check() {
-                return Ok(());
+            let deadline = self.touched.map(|(first, last)| (last + QUIET).min(first + BURST));
+            let event = match deadline {
+                Some(deadline) if deadline <= Instant::now() => None,
+                Some(deadline) => timeout_at(deadline, self.inotify.readable()).await.ok(),
+                None => Some(self.inotify.readable().await),
+            };
+            match event {
+                Some(event) => {
+                    drop(event.context("wait for events of the configuration file")?);
+                    if self.drain()? {
+                        let now = Instant::now();
+                        self.touched = Some((self.touched.map_or(now, |(first, _)| first), now));
+                    }
+                }
+                None => {
+                    self.touched = None;
+                    if self.check() {
+                        return Ok(());
+                    }
+                }
             }
         }
     }
@@ -84,25 +104,19 @@ impl Watched {
         read(&self.path).map_err(|error| format!("{error:#}"))
     }
 
-    async fn drain(&mut self) -> Result<()> {
+    /// Takes all events that there are; says whether there was one.
+    fn drain(&mut self) -> Result<bool> {
         let mut buffer = [0; 4096];
-        for _ in 0..BURST {
-            loop {
-                let mut ready = self.inotify.readable_mut().await.context("wait for events")?;
-                match ready.get_inner_mut().read_events(&mut buffer) {
-                    Ok(_) => {}
-                    Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
-                        ready.clear_ready();
-                        break;
-                    }
-                    Err(error) => return Err(error).context("read events of the configuration file"),
-                }
-            }
-            if timeout(QUIET, self.inotify.readable()).await.is_err() {
-                break;
+        let mut any = false;
+        loop {
+            let outcome =
+                self.inotify.try_io_mut(Interest::READABLE, |inotify| inotify.read_events(&mut buffer).map(drop));
+            match outcome {
+                Ok(()) => any = true,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(any),
+                Err(error) => return Err(error).context("read events of the configuration file"),
             }
         }
-        Ok(())
     }
 
     /// Watches the directories on the way to the file. One that cannot be watched is left: `check` sees what it hides.
@@ -139,6 +153,8 @@ fn directories(path: &Path) -> BTreeSet<PathBuf> {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;
+
+    use tokio::time::timeout;
 
     use super::*;
 
@@ -194,6 +210,21 @@ mod tests {
             expect_change(&mut watched, new).await;
             assert_eq!(watched.seen.as_deref(), Ok(new));
         }
+    }
+
+    #[tokio::test]
+    async fn no_change_is_lost_by_who_is_always_called_away() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("config.yaml");
+        fs::write(&path, "one").unwrap();
+        let mut watched = Watched::open(&path).unwrap();
+        fs::write(&path, "two").unwrap();
+        let end = Instant::now() + patience();
+        // Never as long as a writer is given to be done.
+        while timeout(QUIET / 4, watched.changed()).await.is_err() {
+            assert!(Instant::now() < end, "not seen");
+        }
+        assert_eq!(watched.seen.as_deref(), Ok("two"));
     }
 
     #[test]
