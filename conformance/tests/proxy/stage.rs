@@ -119,6 +119,12 @@ impl Stage {
         Ok(self.node.output(&self.job(verb)?)?.success()?.stdout_text())
     }
 
+    /// What a verb with arguments prints.
+    pub fn verb(&self, words: &[&str]) -> Result<String> {
+        let (verb, arguments) = words.split_first().context("a verb")?;
+        Ok(self.node.output(&self.job(verb)?.args(arguments))?.success()?.stdout_text())
+    }
+
     /// Waits until the status is as wanted, and gives it.
     pub fn status_with(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Result<Value> {
         until(what, patience(20), || {
