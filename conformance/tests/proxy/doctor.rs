@@ -46,6 +46,10 @@ fn a_node_is_found_good_before_a_proxy_runs_and_while_it_runs() -> Result<()> {
     assert!(can_work, "{running:#}");
     let programs = of(&running, "programs");
     assert!(matches!(programs[..], [("ok", text)] if text.ends_with("are attached; a proxy runs")), "{running:#}");
+    for (what, address) in [("health port", "0.0.0.0:10256"), ("metrics port", "127.0.0.1:10249")] {
+        let expected = format!("{address} is the proxy's that runs");
+        assert_eq!(of(&running, what), [("ok", expected.as_str())]);
+    }
     proxy.stop()?;
     let (after, _) = findings(&stage, &[])?;
     assert!(matches!(of(&after, "programs")[..], [("note", _)]), "{after:#}");
