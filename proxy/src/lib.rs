@@ -13,6 +13,7 @@ mod convert;
 mod doctor;
 mod event_loop;
 mod events;
+mod flows;
 #[cfg(any(test, feature = "fuzz"))]
 #[doc(hidden)]
 #[allow(missing_docs)]

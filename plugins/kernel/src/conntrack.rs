@@ -12,6 +12,8 @@
 //! (ctnetlink_filter_match_tuple, net/netfilter/nf_conntrack_netlink.c, takes ipv6_addr_cmp for a comparison that is true
 //! when equal; 5.8 to 6.18 at least). IPv6 flows are listed, by port where one is asked for, and picked here.
 
+mod udp;
+
 use std::net::IpAddr;
 
 use nix::sys::socket::SockProtocol;
@@ -22,6 +24,8 @@ use crate::nft::Nftables;
 use crate::nft::attributes::Attributes;
 use crate::nft::socket::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, body, message};
 use crate::sysctl;
+
+pub use udp::{UdpFlow, Version, forget_udp};
 
 /// `NFNL_SUBSYS_CTNETLINK`, `IPCTNL_MSG_CT_GET`, `IPCTNL_MSG_CT_DELETE`.
 const SUBSYSTEM: u16 = 1;

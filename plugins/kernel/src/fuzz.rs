@@ -3,10 +3,10 @@
 
 use netlink_packet_route::RouteNetlinkMessage;
 
-use crate::conntrack::{self, Flows};
+use crate::conntrack::{self, Flows, UdpFlow};
 use crate::link::Link;
 use crate::netlink::{NLMSG_DONE, NLMSG_ERROR, attributes_of, frames, socket};
-use crate::{addr, events, fdb, neigh, nft, qdisc, route};
+use crate::{addr, events, fdb, neigh, nft, qdisc, route, sock_diag};
 
 /// Name and deed.
 pub type Target = (&'static str, fn(&[u8]));
@@ -32,6 +32,7 @@ fn netlink(bytes: &[u8]) {
         attributes(frame.payload, 8);
         nft::fuzz::read(&frame);
         qdisc::read(frame.payload);
+        let _ = sock_diag::ConnectedUdp::read(frame.payload);
         flows(frame.payload.get(4..).unwrap_or_default());
         if let Ok(message) = socket::parse(frame) {
             rtnetlink(message);
@@ -54,6 +55,7 @@ fn flows(flow: &[u8]) {
     let _ = Flows::Of(address).holds(flow);
     let _ = Flows::ToPort { protocol: 17, port: 53, address: Some(address) }.holds(flow);
     let _ = conntrack::name(flow);
+    let _ = UdpFlow::read(flow);
 }
 
 /// Attributes in attributes.

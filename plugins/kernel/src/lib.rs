@@ -28,6 +28,7 @@ pub mod netns;
 pub mod nft;
 pub mod qdisc;
 pub mod route;
+pub mod sock_diag;
 pub mod sysctl;
 pub mod terminal;
 pub mod vlan;

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::process::Command;
 
-use fairlead_kernel::conntrack::{Flows, forget};
+use fairlead_kernel::conntrack::{Flows, UdpFlow, Version, forget, forget_udp};
 use nix::sched::{CloneFlags, unshare};
 
 /// Runs `work` on a thread of its own, in a fresh network namespace that goes with the thread, with a loopback and a
@@ -138,5 +138,71 @@ fn among_more_flows_than_are_listed_at_once_the_same_are_forgotten() {
         let after = flows();
         assert!(!["127.0.0.2 ", "fd00::2 "].iter().any(|address| after.contains(address)));
         assert_eq!(before - tracked(), 3);
+    });
+}
+
+#[test]
+fn udp_flows_are_judged_by_where_they_were_sent_and_who_answers() {
+    in_fresh_namespace(|| {
+        assert_eq!(forget_udp(Version::V4, None, |_| true).unwrap(), 0, "nothing is tracked yet");
+        run("ip", &["-6", "addr", "add", "fd00::2/128", "dev", "lo", "nodad"]);
+        run(
+            "nft",
+            &["add table inet n; add chain inet n o { type nat hook output priority -100; }; \
+               add rule inet n o ip daddr 127.0.0.9 udp dport 53 dnat ip to 127.0.0.5:5353; \
+               add rule inet n o ip daddr 127.0.0.9 udp dport 54 dnat ip to 127.0.0.5:5354; \
+               add rule inet n o ip6 daddr fd00::2 udp dport 53 dnat ip6 to [::1]:5353"],
+        );
+        let listener = std::net::TcpListener::bind("127.0.0.1:53").unwrap();
+        let _tcp = std::net::TcpStream::connect("127.0.0.1:53").unwrap();
+        for (from, to) in [
+            ("127.0.0.1:1000", "127.0.0.9:53"),
+            ("127.0.0.1:1001", "127.0.0.9:54"),
+            ("127.0.0.1:1002", "127.0.0.7:53"),
+            ("[::1]:1003", "[fd00::2]:53"),
+        ] {
+            say(from, to);
+        }
+        let seen = |version, port| {
+            let flows = std::cell::RefCell::new(Vec::new());
+            let keep = |flow: &UdpFlow| {
+                flows.borrow_mut().push(format!("{} {}", flow.asked, flow.answered));
+                false
+            };
+            assert_eq!(forget_udp(version, port, keep).unwrap(), 0);
+            let mut flows = flows.into_inner();
+            flows.sort();
+            flows
+        };
+        let [first, second, third] =
+            ["127.0.0.7:53 127.0.0.7:53", "127.0.0.9:53 127.0.0.5:5353", "127.0.0.9:54 127.0.0.5:5354"];
+        assert_eq!(seen(Version::V4, None), [first, second, third]);
+        assert_eq!(seen(Version::V4, Some(53)), [first, second]);
+        assert_eq!(seen(Version::V6, Some(53)), ["[fd00::2]:53 [::1]:5353"]);
+        assert_eq!(seen(Version::V6, Some(54)), [""; 0]);
+
+        let translated = |flow: &UdpFlow| flow.asked != flow.answered;
+        assert_eq!(forget_udp(Version::V4, Some(53), translated).unwrap(), 1);
+        assert_eq!(seen(Version::V4, None), [first, third]);
+        assert_eq!(forget_udp(Version::V6, None, translated).unwrap(), 1);
+        assert!(flows().contains("ESTABLISHED"), "TCP lives on: {}", flows());
+        assert_eq!(seen(Version::V6, None), [""; 0]);
+        drop(listener);
+    });
+}
+
+#[test]
+fn more_stale_flows_than_are_named_at_once_all_go() {
+    in_fresh_namespace(|| {
+        let socket = UdpSocket::bind("127.0.0.1:999").unwrap();
+        for port in 10_000..19_000u16 {
+            // The kernel tells of ports where nobody listens.
+            let _ = socket.send_to(b"hello", ("127.0.0.1", port));
+        }
+        say("127.0.0.2:1000", "127.0.0.9:2000");
+        let deleted = forget_udp(Version::V4, None, |flow| flow.asked.port() != 2000).unwrap();
+        assert!(deleted >= 9000, "{deleted} of 9000");
+        let left = flows();
+        assert_eq!(left.lines().filter(|line| line.starts_with("udp")).count(), 1, "{left}");
     });
 }

@@ -79,6 +79,11 @@ fn attach(tree: &Tree, cgroup: &Cgroup, sizes: Sizes) -> Result<(Pins, Lock)> {
     Ok((pins, lock))
 }
 
+/// What connected sockets keep: the pinned map `ORIGINS` of this build.
+pub fn origins(bpffs_root: &Path) -> Result<Map> {
+    open_map(&Tree::at(bpffs_root).pins(), map::ORIGINS)
+}
+
 /// What builds of another ABI version attached, with the locks on it. Their programs were attached before ours and run before
 /// them: what they translate is no service to ours, what they do not know is left to ours. So services go on by the tables
 /// of the last one while ours are filled.

@@ -71,21 +71,7 @@ impl Namespaces {
 
     /// Looks. What cannot be read is not there: a namespace may go at any moment, and a directory may not be ours to see.
     pub fn look(&mut self, depth: Depth) -> News {
-        let mut found: BTreeMap<Identity, PathBuf> = BTreeMap::new();
-        for directory in &self.directories {
-            found.extend(entries(directory).into_iter().filter_map(|path| Some((identity(&path)?, path))));
-        }
-        if depth != Depth::Names {
-            for process in entries(&self.processes) {
-                if process
-                    .file_name()
-                    .is_some_and(|name| name.to_string_lossy().bytes().all(|byte| byte.is_ascii_digit()))
-                {
-                    let path = process.join("ns/net");
-                    found.extend(identity(&path).map(|identity| (identity, path)));
-                }
-            }
-        }
+        let found = self.find(depth);
         // The daemon's own is told by who knows the node's addresses.
         let own = identity(Path::new("/proc/thread-self/ns/net"));
         let mut news = News::default();
@@ -116,10 +102,34 @@ impl Namespaces {
         news
     }
 
+    fn find(&self, depth: Depth) -> BTreeMap<Identity, PathBuf> {
+        let mut found: BTreeMap<Identity, PathBuf> = BTreeMap::new();
+        for directory in &self.directories {
+            found.extend(entries(directory).into_iter().filter_map(|path| Some((identity(&path)?, path))));
+        }
+        if depth != Depth::Names {
+            for process in entries(&self.processes) {
+                if process
+                    .file_name()
+                    .is_some_and(|name| name.to_string_lossy().bytes().all(|byte| byte.is_ascii_digit()))
+                {
+                    let path = process.join("ns/net");
+                    found.extend(identity(&path).map(|identity| (identity, path)));
+                }
+            }
+        }
+        found
+    }
+
     /// What was told of this namespace did not arrive: the next look tells it again.
     pub fn forget(&mut self, cookie: u64) {
         self.known.retain(|_, known| known.cookie != cookie);
     }
+}
+
+/// All network namespaces that can be found, the caller's own too, each by one path.
+pub fn everywhere() -> Vec<PathBuf> {
+    Namespaces::default().find(Depth::Everything).into_values().collect()
 }
 
 impl Known {
