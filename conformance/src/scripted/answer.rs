@@ -218,12 +218,12 @@ fn watch(
         match how {
             Some(Break::Reset) => return Err(io::Error::other("scripted")),
             Some(Break::Silence) => return silence(shared),
-            Some(Break::End) => return http::end(lines.stream),
             Some(Break::Error(code)) => {
                 lines.write(&line("ERROR", &status(code)))?;
                 return http::end(lines.stream);
             }
-            None => {}
+            // In peace: what is there is sent first.
+            Some(Break::End) | None => {}
         }
         for entry in entries {
             sent = sent.max(entry.version);
@@ -244,6 +244,9 @@ fn watch(
         if due && version >= sent {
             lines.write(&bookmark(kind, version, false))?;
             sent = version;
+        }
+        if how.is_some() {
+            return http::end(lines.stream);
         }
         state = shared.lock();
     }

@@ -50,7 +50,7 @@ pub struct Taken {
 impl<M: Maps> Core<M> {
     /// Takes over the maps as they are, and begins to watch.
     pub async fn open(config: &Config, maps: M) -> Result<Self> {
-        let source = Source::open(&config.source).await?;
+        let source = Source::open(&config.source, config.service_proxy_name.as_deref()).await?;
         let addresses = OwnAddresses::open(config)?;
         let applier = Applier::restore(maps)?;
         let restored = applier.actual().entries().count();

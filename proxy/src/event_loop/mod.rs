@@ -87,6 +87,8 @@ impl<M: Maps> Daemon<M> {
         let mut surface = Surface::start(Options::new(config), state_dir)?;
         if let Some(client) = core.source.client() {
             let metrics = surface.metrics.clone();
+            core.source.observe_restarts(move |watch, why| metrics.watch_restarted(watch, why));
+            let metrics = surface.metrics.clone();
             // As client-go counts them: a request without an answer has a code of its own.
             client.observe(move |seen| {
                 metrics.request(seen.method.as_str(), seen.code.unwrap_or_default(), seen.host, seen.took);

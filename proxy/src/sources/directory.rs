@@ -79,8 +79,8 @@ pub struct Directory {
 }
 
 impl Directory {
-    /// Starts to watch; nothing is read yet.
-    pub fn open(path: &Path) -> Result<Self> {
+    /// Starts to watch; nothing is read yet. `proxy_name`: see [`Rules::new`].
+    pub fn open(path: &Path, proxy_name: Option<&str>) -> Result<Self> {
         let inotify = Inotify::init().context("make an inotify instance (see fs.inotify.max_user_instances)")?;
         #[expect(
             deprecated,
@@ -96,7 +96,7 @@ impl Directory {
             files: BTreeMap::new(),
             complete: false,
             catalog: Catalog::default(),
-            rules: Rules::default(),
+            rules: Rules::new(proxy_name.map(str::to_owned)),
             touched: BTreeMap::new(),
             rescan: true,
             burst_since: None,

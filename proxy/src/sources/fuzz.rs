@@ -3,9 +3,10 @@
 use super::documents::parse;
 use crate::convert::Rules;
 use crate::convert::api::Collection;
+use crate::fuzz::Target;
 
 /// Name and deed of each target of this room.
-pub const TARGETS: &[(&str, fn(&[u8]))] = &[("manifests", manifests), ("slices", slices)];
+pub const TARGETS: &[Target] = &[("manifests", manifests), ("slices", slices)];
 
 /// A file of a source directory.
 fn manifests(data: &[u8]) {

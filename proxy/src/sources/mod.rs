@@ -29,11 +29,12 @@ pub enum Source {
 }
 
 impl Source {
-    /// Starts to watch. Nothing is there to be loaded yet. Within a runtime of tokio only.
-    pub async fn open(config: &SourceConfig) -> Result<Self> {
+    /// Starts to watch. Nothing is there to be loaded yet. Within a runtime of tokio only. `proxy_name`: only Services that
+    /// are labelled with it are ours; `None`: those without such a label.
+    pub async fn open(config: &SourceConfig, proxy_name: Option<&str>) -> Result<Self> {
         Ok(match config {
-            SourceConfig::Directory(path) => Self::Directory(Directory::open(path)?),
-            SourceConfig::Kubernetes(config) => Self::Kubernetes(Kubernetes::open(config).await?),
+            SourceConfig::Directory(path) => Self::Directory(Directory::open(path, proxy_name)?),
+            SourceConfig::Kubernetes(config) => Self::Kubernetes(Kubernetes::open(config, proxy_name).await?),
         })
     }
 
@@ -117,6 +118,13 @@ impl Source {
         match self {
             Self::Directory(_) => Vec::new(),
             Self::Kubernetes(kubernetes) => kubernetes.watches(),
+        }
+    }
+
+    /// Has every restart of a watch told: the name of what it watches, and why in one word.
+    pub fn observe_restarts(&self, observer: impl Fn(&'static str, &'static str) + Send + 'static) {
+        if let Self::Kubernetes(kubernetes) = self {
+            kubernetes.observe_restarts(observer);
         }
     }
 

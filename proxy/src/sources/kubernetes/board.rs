@@ -1,6 +1,7 @@
 //! How the watches stand and what objects have told, for whoever asks: one line a state, however often it is retried.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::time::Duration;
 
 use fairlead_proxy_model::ObjectName;
@@ -16,16 +17,8 @@ const SAME_STORY: Duration = Duration::from_secs(60);
 /// A watch that fails is told about when it has failed so often …
 const PATIENCE: u32 = 2;
 
-/// Counts of one watch since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
-    /// Complete lists.
-    pub lists: u64,
-    /// Objects and deletions that were sent.
-    pub events: u64,
-    /// Tries that failed.
-    pub failures: u64,
-}
+/// Is told which watch had to begin anew, and why in one word.
+pub type Restarts = Box<dyn Fn(Collection, &'static str) + Send>;
 
 /// How one watch stands.
 #[derive(Debug, Default)]
@@ -34,27 +27,31 @@ struct Standing {
     synced: bool,
     /// Why it fails, since when that is told.
     failing: Option<(String, Instant)>,
-    tally: Tally,
     told: BTreeMap<ObjectName, Vec<Told>>,
 }
 
 /// See the head of the file.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Board {
     standings: BTreeMap<Collection, Standing>,
+    restarts: Option<Restarts>,
+}
+
+impl fmt::Debug for Board {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.standings.fmt(f)
+    }
 }
 
 impl Board {
-    /// A list is complete.
-    pub fn listed(&mut self, collection: Collection) {
-        let standing = self.standings.entry(collection).or_default();
-        standing.synced = true;
-        standing.tally.lists += 1;
+    /// Has every restart told.
+    pub fn observe(&mut self, restarts: Restarts) {
+        self.restarts = Some(restarts);
     }
 
-    /// Events came.
-    pub fn count(&mut self, collection: Collection, events: u64) {
-        self.standings.entry(collection).or_default().tally.events += events;
+    /// A list is complete.
+    pub fn listed(&mut self, collection: Collection) {
+        self.standings.entry(collection).or_default().synced = true;
     }
 
     /// `true`: an operator should hear that it works again.
@@ -64,8 +61,10 @@ impl Board {
 
     /// A try failed, the `nth` in a row. `true`: an operator should hear of it.
     pub fn fails(&mut self, collection: Collection, failure: &Failure, nth: u32) -> bool {
+        if let Some(restarts) = &self.restarts {
+            restarts(collection, failure.kind());
+        }
         let standing = self.standings.entry(collection).or_default();
-        standing.tally.failures += 1;
         // Streams break; the first try behind a break mends nearly all of them.
         if standing.synced && nth < PATIENCE && standing.failing.is_none() {
             return false;
@@ -99,11 +98,6 @@ impl Board {
     /// Whether a watch has had a complete list and does not fail.
     pub fn stands(&self, collection: Collection) -> bool {
         self.standings.get(&collection).is_some_and(|standing| standing.synced && standing.failing.is_none())
-    }
-
-    /// The counts of one watch.
-    pub fn tally(&self, collection: Collection) -> Tally {
-        self.standings.get(&collection).map(|standing| standing.tally).unwrap_or_default()
     }
 
     /// Everything that an operator should know.
@@ -171,7 +165,6 @@ mod tests {
 
         for collection in [Collection::Services, Collection::Slices] {
             board.listed(collection);
-            board.count(collection, 6);
             assert!(board.works(collection));
             assert!(!board.works(collection));
         }
@@ -180,7 +173,6 @@ mod tests {
         assert!(board.fails(Collection::Services, &away, 2));
         let other = Failure::Silence(Duration::from_secs(1));
         assert!(!board.fails(Collection::Services, &other, 3), "the reason changes, the state does not");
-        assert_eq!(board.tally(Collection::Services), Tally { lists: 1, events: 6, failures: 5 });
     }
 
     #[test]

@@ -31,6 +31,8 @@ pub enum Failure {
     History(&'static str),
     /// The server does not tell when it has sent what was there at the beginning.
     NoEnd,
+    /// The server ends each watch as soon as it has begun.
+    Ended,
     /// What came is not what the API says.
     Nonsense(String),
 }
@@ -62,12 +64,27 @@ impl Failure {
         Self::Refused { code, text: cut(&text), retry_after: retry_after.or(told) }
     }
 
+    /// The kind of failure, in one word for programs.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Access(_) | Self::Refused { code: 401 | 403, .. } => "access",
+            Self::Connection(_) => "connection",
+            Self::Silence(_) => "silence",
+            Self::Refused { code: 429, .. } => "busy",
+            Self::Refused { .. } => "refused",
+            Self::History(_) => "gone",
+            Self::NoEnd => "no_end",
+            Self::Ended => "ended",
+            Self::Nonsense(_) => "nonsense",
+        }
+    }
+
     /// Whether other credentials, or another address, could help.
     pub fn is_about_access(&self) -> bool {
         match self {
             Self::Access(_) | Self::Connection(_) | Self::Silence(_) => true,
             Self::Refused { code, .. } => *code == 401,
-            Self::History(_) | Self::NoEnd | Self::Nonsense(_) => false,
+            Self::History(_) | Self::NoEnd | Self::Ended | Self::Nonsense(_) => false,
         }
     }
 }
@@ -84,6 +101,7 @@ impl fmt::Display for Failure {
                 code => write!(f, "the server answers {code}: {text}"),
             },
             Self::History(text) => f.write_str(text),
+            Self::Ended => f.write_str("the server ends the watch at once"),
             Self::NoEnd => f.write_str("the server does not tell the end of the initial events"),
         }
     }

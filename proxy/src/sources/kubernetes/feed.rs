@@ -88,7 +88,8 @@ pub struct State {
     pub unpaged: bool,
     backoff: Backoff,
     pub changes: Vec<Change>,
-    pub events: u64,
+    /// Something came since the last hand-over.
+    pub seen: bool,
 }
 
 /// Nobody listens any more.
@@ -131,7 +132,7 @@ impl Feed {
             unpaged: false,
             backoff: Backoff::default(),
             changes: Vec::new(),
-            events: 0,
+            seen: false,
         };
         loop {
             let begun = Instant::now();
@@ -141,7 +142,7 @@ impl Feed {
                 _ if handed.is_err() => return,
                 Ok(()) if begun.elapsed() >= Duration::from_secs(1) => continue,
                 // A server that ends every watch at once must not be asked in a circle.
-                Ok(()) => Failure::Connection("the server ends the watch at once".to_owned()),
+                Ok(()) => Failure::Ended,
                 Err(End::Closed) => return,
                 Err(End::Failure(failure)) => failure,
             };
@@ -159,7 +160,7 @@ impl State {
         self.board(Board::listed);
         tracing::debug!(objects = self.ledger.len(), "{}: the list is complete", self.feed.collection.name());
         self.hand_over().await?;
-        self.works(0).await?;
+        self.works().await?;
         self.send(Message::Synced(self.feed.collection)).await
     }
 
@@ -174,30 +175,20 @@ impl State {
             self.send(Message::News).await?;
         }
         // The beginning of a list proves nothing.
-        match std::mem::take(&mut self.events) {
-            0 => Ok(()),
-            events if self.ledger.is_listing() => {
-                self.board(|board, collection| board.count(collection, events));
-                Ok(())
-            }
-            events => self.works(events).await,
-        }
+        if std::mem::take(&mut self.seen) && !self.ledger.is_listing() { self.works().await } else { Ok(()) }
     }
 
-    pub async fn works(&mut self, events: u64) -> Result<(), Closed> {
+    /// It works: the next pause is a short one, and an operator hears of it.
+    pub async fn works(&mut self) -> Result<(), Closed> {
         self.backoff.reset();
-        let news = self.board(|board, collection| {
-            board.count(collection, events);
-            board.works(collection)
-        });
-        if news { self.send(Message::News).await } else { Ok(()) }
+        if self.board(Board::works) { self.send(Message::News).await } else { Ok(()) }
     }
 
     /// Decides how it goes on after a failure, and waits.
     async fn pause(&mut self, failure: Failure, begun: Instant) -> Result<(), Closed> {
         match &failure {
             Failure::History(_) => self.position = None,
-            Failure::NoEnd => {}
+            Failure::NoEnd | Failure::Ended => {}
             _ => self.ask = true,
         }
         if failure.is_about_access() {

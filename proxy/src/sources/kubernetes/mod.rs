@@ -28,7 +28,7 @@ use tokio::sync::mpsc::{Receiver, channel};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use self::board::{Board, Tally};
+use self::board::Board;
 use self::client::Client;
 use self::feed::{Feed, Limits, Message};
 use super::Problem;
@@ -60,11 +60,11 @@ pub struct Kubernetes {
 
 impl Kubernetes {
     /// Starts to watch. Refuses what cannot be meant; a server that is away is waited for, for ever.
-    pub async fn open(config: &KubernetesConfig) -> Result<Self> {
-        Self::open_with(config, Limits::default()).await
+    pub async fn open(config: &KubernetesConfig, proxy_name: Option<&str>) -> Result<Self> {
+        Self::open_with(config, proxy_name, Limits::default()).await
     }
 
-    async fn open_with(config: &KubernetesConfig, limits: Limits) -> Result<Self> {
+    async fn open_with(config: &KubernetesConfig, proxy_name: Option<&str>, limits: Limits) -> Result<Self> {
         let client = Client::new(config).await?;
         let board = Arc::new(Mutex::new(Board::default()));
         let hurry = Arc::new(Notify::new());
@@ -74,7 +74,7 @@ impl Kubernetes {
             let feed = Feed {
                 collection,
                 client: client.clone(),
-                rules: Rules::default(),
+                rules: Rules::new(proxy_name.map(str::to_owned)),
                 board: board.clone(),
                 sender: sender.clone(),
                 hurry: hurry.clone(),
@@ -154,11 +154,9 @@ impl Kubernetes {
         &self.client
     }
 
-    /// Counts of each watch, by the name of its collection.
-    pub fn tallies(&self) -> Vec<(&'static str, Tally)> {
-        let board = self.board();
-        let all = [Collection::Services, Collection::Slices, Collection::Nodes];
-        all.map(|collection| (collection.name(), board.tally(collection))).into()
+    /// Has every restart of a watch told: the name of its collection, and why in one word.
+    pub fn observe_restarts(&self, observer: impl Fn(&'static str, &'static str) + Send + 'static) {
+        self.board().observe(Box::new(move |collection, why| observer(collection.name(), why)));
     }
 
     /// Each watch, and whether it has had a complete list and does not fail.

@@ -52,7 +52,7 @@ impl State {
                 self.unpaged |= matches!(end, End::Failure(Failure::History(_)));
             })?;
             for object in page.objects {
-                self.events += 1;
+                self.seen = true;
                 self.ledger.put(object, &mut self.changes)?;
             }
             next = page.next;
@@ -125,7 +125,7 @@ impl State {
             match lines.fill(limit).await {
                 Err(Failure::Silence(_)) if !proven => {
                     proven = true;
-                    self.works(0).await?;
+                    self.works().await?;
                 }
                 Ok(true) => {}
                 Ok(false) => return Ok(Watched::ToTheEnd),
@@ -144,7 +144,7 @@ impl State {
                         return Ok(self.complete(version).await?);
                     }
                     Event::Put(object) => {
-                        self.events += 1;
+                        self.seen = true;
                         self.ledger.put(object, &mut self.changes)?;
                     }
                     Event::Error(status) => return Err(Failure::status(status, None).into()),
@@ -172,18 +172,18 @@ impl State {
     async fn event(&mut self, event: Event) -> Result<(), End> {
         match event {
             Event::Put(object) => {
-                self.events += 1;
+                self.seen = true;
                 let version = object.version;
                 self.ledger.put(object, &mut self.changes)?;
                 self.moved(version);
             }
             Event::Deleted { name, version } => {
-                self.events += 1;
+                self.seen = true;
                 self.ledger.delete(name, version, &mut self.changes)?;
                 self.moved(version);
             }
             Event::Bookmark { version, .. } => {
-                self.events += 1;
+                self.seen = true;
                 self.ledger.advance(version.parse().ok())?;
                 self.position = Some(version);
             }

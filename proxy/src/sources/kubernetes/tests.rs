@@ -71,7 +71,7 @@ struct Stage {
 
 impl Stage {
     async fn open(server: &Server) -> Self {
-        let source = Kubernetes::open_with(&config(server), LIMITS).await.expect("open");
+        let source = Kubernetes::open_with(&config(server), None, LIMITS).await.expect("open");
         Self { source, held: BTreeMap::new(), deletions: 0 }
     }
 
@@ -140,6 +140,18 @@ impl Stage {
 
     fn problems(&self) -> Vec<String> {
         self.source.problems().iter().map(ToString::to_string).collect()
+    }
+
+    /// Until this was asked of Services.
+    async fn asks(&mut self, server: &Server, expected: &[&str]) {
+        let asked = async {
+            while Stage::asked(server) != expected {
+                tokio::task::yield_now().await;
+            }
+        };
+        let waited = timeout(patience(), asked).await;
+        assert!(waited.is_ok(), "{:?} and not {expected:?}", Stage::asked(server));
+        self.take_in();
     }
 
     /// What was asked of Services, in short.

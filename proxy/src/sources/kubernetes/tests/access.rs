@@ -20,7 +20,7 @@ fn kubeconfig(directory: &Path, server: &Server, user: &str) -> KubernetesConfig
 }
 
 async fn open(config: &KubernetesConfig) -> Stage {
-    let source = Kubernetes::open_with(config, LIMITS).await.expect("open");
+    let source = Kubernetes::open_with(config, None, LIMITS).await.expect("open");
     Stage { source, held: BTreeMap::new(), deletions: 0 }
 }
 
@@ -129,11 +129,11 @@ async fn a_kubeconfig_that_cannot_be_meant_is_refused_without_a_word_of_what_is_
         ),
     ] {
         fs::write(&path, text).expect("write");
-        let error = Kubernetes::open_with(&config, LIMITS).await.expect_err("refused").to_string();
+        let error = Kubernetes::open_with(&config, None, LIMITS).await.expect_err("refused").to_string();
         assert!(error.contains(expected) && error.contains("kubeconfig"), "{error}");
         assert!(!error.contains(SECRET), "{error}");
     }
     let master = KubernetesConfig { kubeconfig: None, master: Some("ftp://x".to_owned()), qps: 0.0, burst: 1 };
-    let error = Kubernetes::open_with(&master, LIMITS).await.expect_err("refused").to_string();
+    let error = Kubernetes::open_with(&master, None, LIMITS).await.expect_err("refused").to_string();
     assert!(error.contains("--master"), "{error}");
 }

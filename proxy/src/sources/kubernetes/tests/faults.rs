@@ -232,10 +232,14 @@ async fn while_the_server_is_away_all_stays_and_one_line_says_so() {
     let told = stage.problems();
     assert_eq!(told.len(), 1, "{told:?}");
     assert!(told[0].contains("Connection refused") && told[0].contains("stays in force"), "{told:?}");
-    let failures = |stage: &Stage| stage.source.tallies().iter().map(|(_, tally)| tally.failures).sum::<u64>();
-    let before = failures(&stage);
+    let failures = Arc::new(std::sync::atomic::AtomicU32::new(0));
+    let count = failures.clone();
+    stage.source.observe_restarts(move |_, why| {
+        assert_eq!(why, "connection");
+        count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    });
     let more = async {
-        while failures(&stage) < before + 3 {
+        while failures.load(std::sync::atomic::Ordering::Relaxed) < 6 {
             stage.source.rescan();
             tokio::task::yield_now().await;
         }
