@@ -1,8 +1,12 @@
 //! What the proxy sets on the node beside its programs and maps, and what is left of it after `cleanup`: nothing.
 
+use std::fs;
+
 use anyhow::Result;
 use fairlead_conformance::dist;
 use fairlead_conformance::lab::Job;
+use fairlead_conformance::limit::patience;
+use fairlead_conformance::snapshot::{Snapshot, wait_for_equal};
 
 use crate::stage::{Stage, service};
 
@@ -61,4 +65,39 @@ fn init_only_prepares_the_node_and_the_cleanup_flag_takes_it_back() -> Result<()
     assert_eq!(sysctl(&stage, ESTABLISHED)?, "432000");
     assert!(stage.text("status")?.starts_with("state     absent"), "{}", stage.text("status")?);
     Ok(())
+}
+
+#[test]
+fn a_node_is_after_cleanup_as_it_was_before_the_proxy() -> Result<()> {
+    let stage = stage("as-before")?;
+    // What others have, beside which nothing of theirs may go.
+    stage.node.run(&["nft", "add table ip kube-proxy; add table inet fairlead_masquerade"])?;
+    let others = stage.node.bpffs().join("others");
+    fs::create_dir(&others)?;
+    let take = || -> Result<Snapshot> {
+        let mut snapshot = Snapshot::network(&stage.node)?;
+        for (name, root) in [("bpffs", stage.node.bpffs()), ("run", stage.node.run_dir())] {
+            let root = root.display().to_string();
+            snapshot.add(
+                name,
+                stage.node.run(&[
+                    "sh",
+                    "-c",
+                    &format!("find {root} -path {root}/netns -prune -o -printf '%y %P\n' | sort"),
+                ])?,
+            );
+        }
+        let programs = stage.node.cgroup_root().display().to_string();
+        // One line a program that is attached there; the host's tool knows all kinds.
+        snapshot
+            .add("cgroup programs", stage.node.run(&["sh", "-c", &format!("bpftool cgroup show {programs} || true")])?);
+        Ok(snapshot)
+    };
+    let before = take()?;
+    let mut proxy = stage.proxy(&["--nodeport-addresses=all,localhost", "--conntrack-udp-timeout=7s"])?;
+    assert_eq!(stage.ask("tcp:10.96.0.10:80", 1)?.answered, 1);
+    assert!(!before.diff(&take()?).is_empty(), "a proxy that leaves no trace is none");
+    proxy.stop()?;
+    stage.text("cleanup")?;
+    wait_for_equal(&before, patience(10), take)
 }

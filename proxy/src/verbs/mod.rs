@@ -1,6 +1,7 @@
 //! Verbs that look at what is in the kernel and at what the daemon last told. They work whether a daemon runs or not.
 
 pub mod arguments;
+mod cleanup;
 mod doctor;
 pub mod endpoints;
 pub mod services;
@@ -19,13 +20,13 @@ use serde_json::{Value, json};
 
 use self::status::Voice;
 use crate::attach;
-use crate::cli::{Cleanup, Output, Roots, Show};
-use crate::kernel_settings;
+use crate::cli::{Output, Roots, Show};
 use crate::maps::Maps;
 use crate::state;
 use crate::surface::questions::Question;
 use crate::surface::socket::ask;
 
+pub use cleanup::cleanup;
 pub use doctor::doctor;
 pub use endpoints::endpoints;
 pub use top::top;
@@ -91,24 +92,6 @@ pub fn dump(show: &Show) -> Result<()> {
             print_json(&json!({ "frontends": frontends.collect::<Vec<_>>() }))
         }
     }
-}
-
-/// `cleanup`.
-pub fn cleanup(arguments: &Cleanup) -> Result<()> {
-    let Roots { cgroup_root, bpffs_root, state_dir } = &arguments.roots;
-    if state::is_running(state_dir) {
-        anyhow::bail!("a fairlead-proxy runs with the state directory {}; stop it first", state_dir.display());
-    }
-    let mut removed = attach::cleanup(bpffs_root, cgroup_root)?;
-    removed.extend(kernel_settings::restore(state_dir)?);
-    removed.extend(state::remove(state_dir)?);
-    for line in &removed {
-        print(&format!("{line}\n"))?;
-    }
-    if removed.is_empty() {
-        print("nothing was left to remove\n")?;
-    }
-    Ok(())
 }
 
 fn inspect(roots: &Roots) -> Result<Option<attach::Inspection>> {
