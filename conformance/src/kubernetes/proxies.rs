@@ -59,19 +59,23 @@ impl Proxy {
         }
     }
 
+    /// Both read the same file: one comes by certificate, the other by token.
     fn job(self, plane: &ControlPlane, member: &Member, pauses: &Value) -> Result<Job> {
+        let kubeconfig = match self {
+            Self::Reference => plane.kubeconfig_by_certificate(),
+            Self::Ours => plane.kubeconfig(),
+        };
+        let mut config = configuration(member, &kubeconfig);
+        if let (Some(config), Some(pauses)) = (config.as_object_mut(), pauses.as_object()) {
+            config.extend(pauses.clone());
+        }
+        let config = member.node.write("kube-proxy.yaml", config.to_string())?;
         match self {
             Self::Reference => {
-                let mut config = configuration(plane, member);
-                if let (Some(config), Some(pauses)) = (config.as_object_mut(), pauses.as_object()) {
-                    config.extend(pauses.clone());
-                }
-                let config = member.node.write("kube-proxy.yaml", config.to_string())?;
                 Ok(Job::new(peers::kubernetes_bin()?.join("kube-proxy")).arg("--config").arg(config).arg("-v=2"))
             }
             Self::Ours => {
-                let job = Job::new(dist::proxy()?).arg("run").arg("--kubeconfig").arg(plane.kubeconfig());
-                let job = job.args(["--node-name", member.name(), "--cluster-cidr", CLUSTER_CIDRS]);
+                let job = Job::new(dist::proxy()?).arg("run").arg("--config").arg(config);
                 let job = job.arg("--cgroup-root").arg(member.node.cgroup_root());
                 let job = job.arg("--bpffs-root").arg(member.node.bpffs());
                 Ok(job.arg("--state-dir").arg(member.node.dir().join("proxy-state")).notify())
@@ -80,14 +84,14 @@ impl Proxy {
     }
 }
 
-/// What kube-proxy is told. By ClusterCIDR it would take pods of other nodes for its own
+/// What a proxy is told. By ClusterCIDR it would take pods of other nodes for its own
 /// when they ask at a node port, and send them, unmasked, to backends whose answers they do not recognize. A namespace may
 /// not set the machine's limits of conntrack.
-fn configuration(plane: &ControlPlane, member: &Member) -> Value {
+fn configuration(member: &Member, kubeconfig: &Path) -> Value {
     json!({
         "apiVersion": "kubeproxy.config.k8s.io/v1alpha1", "kind": "KubeProxyConfiguration",
         "mode": "nftables", "hostnameOverride": member.name(), "clusterCIDR": CLUSTER_CIDRS, "detectLocalMode": "NodeCIDR",
-        "clientConnection": {"kubeconfig": plane.kubeconfig_by_certificate()},
+        "clientConnection": {"kubeconfig": kubeconfig},
         "conntrack": {"maxPerCore": 0, "min": 0, "tcpCloseWaitTimeout": "0s", "tcpEstablishedTimeout": "0s"},
     })
 }

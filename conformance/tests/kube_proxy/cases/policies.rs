@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::super::play::{Case, Step, step};
 use super::super::side::{At, Endpoint, far, other, own};
-use super::dual;
+use super::{dual, port, with};
 
 pub const CASES: &[Case] = &[
     ("internal Local, here and elsewhere", |at| internal(at, &[own(1), own(2), other(1)])),
@@ -21,6 +21,17 @@ pub const CASES: &[Case] = &[
     ("external Local, nowhere", |at| external(at, &[])),
     ("external Local, ending here", |at| external(at, &[own(1).terminating(), other(1)])),
     ("external Local, ending everywhere", |at| external(at, &[own(1).terminating(), other(1).terminating()])),
+    ("UDP, internal Local", |at| {
+        let spec = json!({"internalTrafficPolicy": "Local", "ports": [port("main", "UDP", 53)]});
+        let slice = |endpoints: &[Endpoint]| {
+            with(at.slice("dns", "1", 0, endpoints), json!({"ports": [port("main", "UDP", 8080)]}))
+        };
+        vec![
+            step("here", [at.service("dns", 0, spec), slice(&[own(1), other(1)])]),
+            step("elsewhere", [slice(&[other(1)])]),
+            step("nowhere", [slice(&[])]),
+        ]
+    }),
     ("both Local", |at| {
         let spec = json!({"type": "NodePort", "externalTrafficPolicy": "Local", "internalTrafficPolicy": "Local"});
         vec![
