@@ -96,6 +96,7 @@ fn run(arguments: Run) -> Result<()> {
         tracing::info!("--init-only: sysctls, programs and maps are in place");
         return Ok(());
     }
+    let cleaner = Box::new(flows::Kernel::new(attach::origins(&config.roots.bpffs_root)?));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         // Grace periods, credential plugins, and what else may wait, beside each other.
@@ -103,7 +104,7 @@ fn run(arguments: Run) -> Result<()> {
         .build()
         .context("start the event loop")?;
     // A grace period that is still being waited for is nobody's concern after the end.
-    let outcome = runtime.block_on(async { Daemon::open(&config, maps, state_dir).await?.run().await });
+    let outcome = runtime.block_on(async { Daemon::open(&config, maps, cleaner, state_dir).await?.run().await });
     runtime.shutdown_background();
     outcome
 }

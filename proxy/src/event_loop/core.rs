@@ -5,12 +5,13 @@ use std::net::IpAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
-use fairlead_proxy_model::{Change, Engine, Family, Recomputed};
+use fairlead_proxy_model::{Change, Engine, Entry, Family, Recomputed};
 
 use super::problems::Told;
 use crate::addresses::OwnAddresses;
 use crate::apply::{Applier, Next};
 use crate::config::Config;
+use crate::flows::{Clean, Flows};
 use crate::maps::Maps;
 use crate::sources::Source;
 
@@ -20,6 +21,7 @@ pub struct Core<M> {
     pub addresses: OwnAddresses,
     pub engine: Engine,
     pub applier: Applier<M>,
+    pub flows: Flows,
     pub config: Config,
     /// This node's addresses at which NodePorts are served.
     pub own_addresses: BTreeSet<IpAddr>,
@@ -49,17 +51,23 @@ pub struct Taken {
 
 impl<M: Maps> Core<M> {
     /// Takes over the maps as they are, and begins to watch.
-    pub async fn open(config: &Config, maps: M) -> Result<Self> {
+    pub async fn open(config: &Config, maps: M, cleaner: Box<dyn Clean>) -> Result<Self> {
         let source = Source::open(&config.source, config.service_proxy_name.as_deref()).await?;
         let addresses = OwnAddresses::open(config)?;
         let applier = Applier::restore(maps)?;
         let restored = applier.actual().entries().count();
         tracing::info!(entries = restored, "took over the maps as they are");
+        let inherited = applier.actual().entries().filter_map(|entry| match entry {
+            Entry::Frontend(key) => Some(key),
+            Entry::Address(_) => None,
+        });
+        let flows = Flows::new(cleaner, inherited);
         Ok(Self {
             source,
             addresses,
             engine: Engine::new(config.settings()),
             applier,
+            flows,
             config: config.clone(),
             own_addresses: BTreeSet::new(),
             addresses_unknown: None,
@@ -139,6 +147,7 @@ impl<M: Maps> Core<M> {
             self.applier.let_go();
         }
         let news = self.engine.recompute();
+        self.flows.touched(&self.engine, &news.names);
         if !news.touched.is_empty() {
             tracing::debug!(entries = news.touched.len(), services = news.services, "recomputed");
         }

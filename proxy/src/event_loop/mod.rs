@@ -22,6 +22,7 @@ use crate::apply::Next;
 use crate::config::Config;
 use crate::config::file::Watched;
 use crate::events::Event;
+use crate::flows::{Clean, Cleaned};
 use crate::health::services::Addresses;
 use crate::kernel_settings;
 use crate::maps::{Host, Maps};
@@ -46,6 +47,8 @@ enum Wakeup {
     GraceOver(Result<()>),
     /// The pause after a failed write is over.
     Retry,
+    /// Flows and sockets of endpoints that are gone were ended.
+    Flows(Cleaned),
     /// It is time to look for clients of services with source ranges.
     Clients,
     /// It is time to compare the maps with what they should hold, and the source with what was read.
@@ -81,9 +84,9 @@ pub struct Daemon<M> {
 
 impl<M: Maps> Daemon<M> {
     /// Takes over the maps as they are, and begins to watch. Writes nothing to them. Within the runtime.
-    pub async fn open(config: &Config, maps: M, state_dir: StateDir) -> Result<Self> {
+    pub async fn open(config: &Config, maps: M, cleaner: Box<dyn Clean>, state_dir: StateDir) -> Result<Self> {
         let config_file = config.run.config.as_deref().map(Watched::open).transpose()?;
-        let core = Core::open(config, maps).await?;
+        let core = Core::open(config, maps, cleaner).await?;
         let mut surface = Surface::start(Options::new(config), state_dir)?;
         if let Some(client) = core.source.client() {
             let metrics = surface.metrics.clone();
@@ -155,6 +158,7 @@ impl<M: Maps> Daemon<M> {
                 self.reload();
                 self.verify();
             }
+            Wakeup::Flows(cleaned) => cleaned.count(&self.surface.metrics),
             Wakeup::Attention(attention) => self.surface.attend(attention, &self.core),
             // The loop ends by it, and needs nobody's help.
             Wakeup::Terminate(_) => {}
@@ -186,6 +190,7 @@ impl<M: Maps> Daemon<M> {
             changed = config => { changed?; Wakeup::Config }
             changed = self.core.addresses.changed() => { changed?; Wakeup::Addresses }
             attention = self.surface.next() => Wakeup::Attention(attention?),
+            cleaned = self.core.flows.finished() => Wakeup::Flows(cleaned),
             changed = self.core.source.changed() => { changed?; Wakeup::Source }
         };
         match &wakeup {
@@ -281,7 +286,12 @@ impl<M: Maps> Daemon<M> {
             let next = self.core.step();
             self.follow(next);
             if self.core.is_up_to_date() {
-                self.surface.synced(std::mem::take(&mut self.full));
+                let full = std::mem::take(&mut self.full);
+                self.surface.synced(full);
+                if full {
+                    self.core.flows.review(!self.core.source.is_partial());
+                }
+                self.core.flows.start();
                 if self.core.become_ready() {
                     self.tell("READY=1\nSTATUS=serving");
                 }

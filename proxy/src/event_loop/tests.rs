@@ -30,7 +30,7 @@ async fn daemon(source: &Path, maps: &FakeMaps, state_dir: &TempDir) -> Daemon<F
     let config = Config::new(&run_of(&arguments)).expect("a configuration");
     let config = Config { sizes: SIZES, healthz: None, metrics: None, ..config };
     let state_dir = StateDir::open(state_dir.path()).expect("the state directory");
-    Daemon::open(&config, maps.clone(), state_dir).await.expect("a daemon")
+    Daemon::open(&config, maps.clone(), Box::new(crate::flows::Nothing), state_dir).await.expect("a daemon")
 }
 
 fn told(state_dir: &TempDir) -> Status {

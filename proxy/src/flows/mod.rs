@@ -46,9 +46,11 @@ pub trait Clean: Send {
 }
 
 /// Leaves everything as it is.
+#[cfg(test)]
 #[derive(Debug)]
 pub struct Nothing;
 
+#[cfg(test)]
 impl Clean for Nothing {
     fn clean(&mut self, _: &Order) -> Cleaned {
         Cleaned::default()
