@@ -15,7 +15,7 @@ const TAKEN: u16 = 32100;
 
 #[test]
 fn events_are_kube_proxys() -> Result<()> {
-    let mut cluster = Cluster::new("events", &NODES.map(|(node, ..)| (node, "z1")))?;
+    let cluster = Cluster::new("events", &NODES.map(|(node, ..)| (node, "z1")))?;
     let taken = cluster
         .members
         .iter()
