@@ -19,7 +19,7 @@ const BEGIN: &str = "=== fairlead begin";
 const END: &str = "=== fairlead end";
 /// The crates that talk to the kernel, and what their tests are told (nothing: all of them run).
 const PACKAGES: &[(&str, &[&str])] =
-    &[("fairlead-kernel", &[]), ("fairlead-ebpf-object", &[]), ("fairlead-proxy", &["attach"])];
+    &[("fairlead-kernel", &[]), ("fairlead-ebpf-object", &[]), ("fairlead-proxy", &["attach", "maps"])];
 /// Of the conformance tests those that judge our own programs on the lab. The storm measures how often a race is met: an
 /// emulated machine is too slow to meet it. The steps of an agent that is killed are the same under every kernel.
 const ON_THE_LAB: &[(&str, &[&str])] = &[

@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::{fs, process};
 
 use aya::programs::{CgroupSockAddr, ProgramError};
@@ -36,19 +36,70 @@ const ATTACH: [(&str, AttachType); program::ALL.len()] = [
 
 static TURN: Mutex<()> = Mutex::new(());
 
-pub struct Hooks {
-    pub frontends: Map,
+/// The programs and their maps, loaded once: under an emulated CPU the verifier takes seconds.
+static LOADED: LazyLock<Loaded> = LazyLock::new(Loaded::new);
+
+struct Loaded {
+    programs: Vec<(&'static str, AttachType, OwnedFd)>,
+    frontends: Map,
     sets: MappedArray,
     options: MappedArray,
     config: MappedArray,
     backends: Map,
-    pub addresses: Map,
+    addresses: Map,
     affinity: Map,
     ranges: Map,
     clients: Map,
     origins: Map,
     counters: Map,
     slot_counters: Map,
+}
+
+impl Loaded {
+    fn new() -> Self {
+        let mut ebpf = load();
+        let programs = ATTACH.map(|(name, attach)| (name, attach, program_fd(&mut ebpf, name)));
+        let open = |name| Map::from_id(map_id(&ebpf, name)).expect("the map of a loaded object");
+        let words = |name| MappedArray::open(&open(name)).expect("an array of words can be mapped");
+        Self {
+            programs: programs.into(),
+            frontends: open(map::FRONTENDS),
+            sets: words(map::SETS),
+            options: words(map::OPTIONS),
+            config: words(map::CONFIG),
+            backends: open(map::BACKENDS),
+            addresses: open(map::ADDRESSES),
+            affinity: open(map::AFFINITY),
+            ranges: open(map::RANGES),
+            clients: open(map::CLIENTS),
+            origins: open(map::ORIGINS),
+            counters: open(map::COUNTERS),
+            slot_counters: open(map::SLOT_COUNTERS),
+        }
+    }
+
+    /// Takes away what the last test left. Backends stay: no set refers to them; origins went with their sockets.
+    fn clear(&self) {
+        for map in [&self.frontends, &self.addresses, &self.affinity, &self.ranges, &self.clients] {
+            let mut keys = Vec::new();
+            map.each(|key, _| keys.push(key.to_vec())).expect("a map is read");
+            for key in keys {
+                map.delete(&key).expect("an element is deleted");
+            }
+        }
+        for words in [&self.sets, &self.options, &self.config] {
+            assert!((0..words.len() as u32).all(|index| words.store(index, 0)));
+        }
+        for map in [&self.counters, &self.slot_counters] {
+            let keys: Vec<u32> = (0..map.info().max_entries).collect();
+            let zeros = vec![0; keys.len() * map.value_bytes()];
+            map.update_batch(keys.as_bytes(), &zeros).expect("counters are cleared");
+        }
+    }
+}
+
+pub struct Hooks {
+    loaded: &'static Loaded,
     links: Vec<OwnedFd>,
     /// Dropped after the links and before the turn ends.
     _cgroup: Cgroup,
@@ -66,31 +117,22 @@ impl Hooks {
             ip(&format!("-6 address add fd00::{number}/128 dev lo nodad"));
         }
         let cgroup = Cgroup::enter();
-        let mut ebpf = load();
+        let loaded = &*LOADED;
+        loaded.clear();
         let directory = fs::File::open(&cgroup.path).expect("the cgroup was just made");
-        let links = ATTACH.map(|(name, attach)| {
-            let program = program_fd(&mut ebpf, name);
-            bpf::link_create(program.as_fd(), directory.as_fd(), attach).expect(name)
-        });
-        let open = |name| Map::from_id(map_id(&ebpf, name)).expect("the map of a loaded object");
-        let words = |name| MappedArray::open(&open(name)).expect("an array of words can be mapped");
-        Self {
-            frontends: open(map::FRONTENDS),
-            sets: words(map::SETS),
-            options: words(map::OPTIONS),
-            config: words(map::CONFIG),
-            backends: open(map::BACKENDS),
-            addresses: open(map::ADDRESSES),
-            affinity: open(map::AFFINITY),
-            ranges: open(map::RANGES),
-            clients: open(map::CLIENTS),
-            origins: open(map::ORIGINS),
-            counters: open(map::COUNTERS),
-            slot_counters: open(map::SLOT_COUNTERS),
-            links: links.into(),
-            _cgroup: cgroup,
-            _turn: turn,
-        }
+        let attach = |(name, attach, program): &(&str, AttachType, OwnedFd)| {
+            bpf::link_create(program.as_fd(), directory.as_fd(), *attach).expect(name)
+        };
+        let links = loaded.programs.iter().map(attach).collect();
+        Self { loaded, links, _cgroup: cgroup, _turn: turn }
+    }
+
+    pub fn frontends(&self) -> &Map {
+        &self.loaded.frontends
+    }
+
+    pub fn addresses(&self) -> &Map {
+        &self.loaded.addresses
     }
 
     /// This network namespace is the node's own, where NodePorts may be served on loopback.
@@ -100,13 +142,16 @@ impl Hooks {
     }
 
     pub fn configure(&self, word: ConfigWord, value: u64) {
-        assert!(self.config.store(word as u32, value));
+        assert!(self.loaded.config.store(word as u32, value));
     }
 
     /// Makes an address known.
     pub fn know(&self, address: &str, class: AddressClass) {
         let address = bytes(address.parse().expect("an address"));
-        self.addresses.update(&address, AddressWord::new(&address, class).as_bytes()).expect("an address is written");
+        self.loaded
+            .addresses
+            .update(&address, AddressWord::new(&address, class).as_bytes())
+            .expect("an address is written");
     }
 
     /// Admits a network to a service that looks at its source ranges.
@@ -119,7 +164,7 @@ impl Hooks {
         let prefix_bits = 32 + length + if address.is_ipv4() { 96 } else { 0 };
         let data = RangeData { slot: vip.slot.to_be_bytes(), addr: bytes(address) };
         let key = RangeKey { prefix_bits, data };
-        self.ranges.update(key.as_bytes(), tag.as_bytes()).expect("a range is written");
+        self.loaded.ranges.update(key.as_bytes(), tag.as_bytes()).expect("a range is written");
     }
 
     /// Tells the programs what sockets of this network namespace send from.
@@ -127,7 +172,7 @@ impl Hooks {
         let cookie = netns::cookie().expect("the namespace has a cookie");
         let [v4, v6] = [v4, v6].map(|text| bytes(text.parse().expect("an address")));
         let value = ClientAddresses::new(cookie, v4, v6);
-        self.clients.update(&cookie.to_ne_bytes(), value.as_bytes()).expect("a client is written");
+        self.loaded.clients.update(&cookie.to_ne_bytes(), value.as_bytes()).expect("a client is written");
     }
 
     /// Leaves a range of a former owner of the slot.
@@ -137,13 +182,13 @@ impl Hooks {
 
     /// Where the clients of this network namespace stick to, for a group.
     pub fn affinity(&self, group: u32) -> Option<Affinity> {
-        let value = self.affinity.lookup(affinity_key(group).as_bytes()).expect("affinity is read")?;
+        let value = self.loaded.affinity.lookup(affinity_key(group).as_bytes()).expect("affinity is read")?;
         Some(Affinity::read_from_bytes(&value).expect("the value's size was checked"))
     }
 
     /// Makes them stick to something, as somebody else would have left it.
     pub fn set_affinity(&self, group: u32, value: &Affinity) {
-        self.affinity.update(affinity_key(group).as_bytes(), value.as_bytes()).expect("affinity is written");
+        self.loaded.affinity.update(affinity_key(group).as_bytes(), value.as_bytes()).expect("affinity is written");
     }
 
     /// Makes a service known, in the order that the daemon keeps: backends, set, options, frontend.
@@ -155,7 +200,7 @@ impl Hooks {
         self.switch(vip, base, backends);
         self.treat(vip, options);
         let value = Frontend { slot: vip.slot, tag: vip.tag() };
-        self.frontends.update(vip.key().as_bytes(), value.as_bytes()).expect("a frontend is written");
+        self.loaded.frontends.update(vip.key().as_bytes(), value.as_bytes()).expect("a frontend is written");
     }
 
     /// Publishes another set for a service that is known.
@@ -163,32 +208,32 @@ impl Hooks {
         for (index, backend) in (base..).zip(backends) {
             let value =
                 Backend { addr: bytes(backend.ip()), port: Be16::new(backend.port()), reserved: 0, tag: vip.tag() };
-            self.backends.update(&index.to_ne_bytes(), value.as_bytes()).expect("a backend is written");
+            self.loaded.backends.update(&index.to_ne_bytes(), value.as_bytes()).expect("a backend is written");
         }
         let word = SetWord::new(base, backends.len() as u32, vip.tag()).expect("the set fits a word");
-        assert!(self.sets.store(vip.slot, word.0));
+        assert!(self.loaded.sets.store(vip.slot, word.0));
     }
 
     /// Changes how a service treats its clients.
     pub fn treat(&self, vip: &Vip, options: Options) {
         let word = OptionsWord::new(options, vip.tag()).expect("the options fit a word");
-        assert!(self.options.store(vip.slot, word.0));
+        assert!(self.loaded.options.store(vip.slot, word.0));
     }
 
     /// What the socket asked for and got, as the program stored it.
     pub fn origin(&self, socket: impl AsFd) -> Option<Origin> {
         use std::os::fd::AsRawFd;
         let key = socket.as_fd().as_raw_fd();
-        let value = self.origins.lookup(&key.to_ne_bytes()).expect("socket storage is read")?;
+        let value = self.loaded.origins.lookup(&key.to_ne_bytes()).expect("socket storage is read")?;
         Some(Origin::read_from_bytes(&value).expect("the value's size was checked"))
     }
 
     pub fn count(&self, reason: Reason) -> u64 {
-        sum(&self.counters, reason as u32)
+        sum(&self.loaded.counters, reason as u32)
     }
 
     pub fn count_of(&self, vip: &Vip) -> u64 {
-        sum(&self.slot_counters, vip.slot)
+        sum(&self.loaded.slot_counters, vip.slot)
     }
 }
 

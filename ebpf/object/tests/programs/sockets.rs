@@ -3,10 +3,11 @@
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
-use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6, TcpStream};
+use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6, TcpStream, UdpSocket};
+use std::time::Instant;
 
 use crate::hooks::{Hooks, Vip, bytes};
-use crate::traffic::{client_for, echo, listener, refused, udp};
+use crate::traffic::{LIMIT, client_for, echo, listener, refused, udp};
 use fairlead_ebpf_shared::{IPPROTO_TCP, IPPROTO_UDP, Reason};
 
 /// One round trip of each family: VIP, backend, and how a socket of the given kind names the VIP.
@@ -180,20 +181,9 @@ fn one_udp_socket_keeps_its_backend_while_the_set_is_the_same_and_follows_a_new_
         for _ in 0..3 {
             client.send_to(b"ask", vip.address).expect("sendto");
         }
-        let chosen: Vec<usize> = servers
-            .iter()
-            .enumerate()
-            .flat_map(|(index, (server, _))| {
-                server.set_nonblocking(true).expect("nonblocking");
-                let mut taken = Vec::new();
-                while let Ok((_, from)) = server.recv_from(&mut [0; 8]) {
-                    assert_eq!(from.port(), local);
-                    taken.push(index);
-                }
-                taken
-            })
-            .collect();
-        assert_eq!(chosen.len(), 3, "lo delivers before sendto returns");
+        let taken = take(&servers, 3);
+        assert!(taken.iter().all(|(_, from)| from.port() == local), "{taken:?}");
+        let chosen: Vec<usize> = taken.into_iter().map(|(index, _)| index).collect();
         assert!(chosen.iter().all(|index| *index == chosen[0]), "one socket, one backend: {chosen:?}");
         used.insert(chosen[0]);
     }
@@ -201,13 +191,25 @@ fn one_udp_socket_keeps_its_backend_while_the_set_is_the_same_and_follows_a_new_
 
     let client = client_for(vip.address);
     client.send_to(b"ask", vip.address).expect("sendto");
+    take(&servers, 1);
     hooks.switch(&vip, 8, &addresses[3..]);
-    for (server, _) in &servers {
-        while server.recv_from(&mut [0; 8]).is_ok() {}
-    }
     client.send_to(b"ask", vip.address).expect("sendto");
-    let (last, _) = &servers[3];
-    last.recv_from(&mut [0; 8]).expect("the next datagram goes to the only backend left");
+    assert_eq!(take(&servers, 1)[0].0, 3, "the next datagram goes to the only backend left");
+}
+
+/// Waits for so many datagrams at these servers: at which of them, and from where.
+fn take(servers: &[(UdpSocket, SocketAddr)], count: usize) -> Vec<(usize, SocketAddr)> {
+    let (start, mut taken) = (Instant::now(), Vec::new());
+    while taken.len() < count {
+        assert!(start.elapsed() < LIMIT, "{taken:?} of {count} datagrams came");
+        for (index, (server, _)) in servers.iter().enumerate() {
+            server.set_nonblocking(true).expect("nonblocking");
+            while let Ok((_, from)) = server.recv_from(&mut [0; 8]) {
+                taken.push((index, from));
+            }
+        }
+    }
+    taken
 }
 
 #[test]

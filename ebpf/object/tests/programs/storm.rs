@@ -50,8 +50,8 @@ fn no_connection_meets_a_foreign_backend_while_a_thousand_services_are_rewritten
             while !over.load(Ordering::Relaxed) {
                 // Deleted and written anew: the elements of the hash maps go from hand to hand.
                 for (index, other) in (100..).zip(&others) {
-                    hooks.frontends.delete(other.key().as_bytes()).expect("delete");
-                    hooks.addresses.delete(&bytes(other.address.ip())).expect("delete");
+                    hooks.frontends().delete(other.key().as_bytes()).expect("delete");
+                    hooks.addresses().delete(&bytes(other.address.ip())).expect("delete");
                     hooks.serve(other, index, &foreign);
                     hooks.know(&other.address.ip().to_string(), AddressClass::ClusterIp);
                     let network = if index % 2 == 0 { 1 } else { 2 };
