@@ -101,8 +101,8 @@ async fn nothing_counts_before_the_lists_are_complete() {
     let server = Server::start().expect("a port");
     put_service(&server, 1, 0);
     put_slice(&server, 1, 0);
-    server.fault(For::StreamedList, "endpointslices", Fault::SilentAfter(1));
-    server.fault(For::List, "endpointslices", Fault::Status(500, None));
+    server.fault(For::StreamedList, "/endpointslices", Fault::SilentAfter(1));
+    server.fault(For::List, "/endpointslices", Fault::Status(500, None));
     let mut stage = Stage::open(&server).await;
     let lists = |stage: &Stage| {
         let synced = stage.source.is_synced();
