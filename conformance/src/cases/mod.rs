@@ -43,7 +43,7 @@ pub struct Options {
     /// Only cases whose id begins with this; may be given several times.
     #[arg(long)]
     pub case: Vec<String>,
-    /// How many cases at once; default: one for each CPU.
+    /// How many cases at once; default: three for each CPU, for they mostly wait.
     #[arg(long)]
     pub jobs: Option<usize>,
     /// How to print.

@@ -12,6 +12,8 @@ use super::{Case, Options, Outcome, Verdict, known};
 use crate::cni::Suite;
 use crate::snapshot::Snapshot;
 
+/// Cases at once for each CPU: most of a case is waiting for the kernel's grace periods, and one of those serves all who wait.
+const WAITING: usize = 3;
 /// Facts told of one difference to the peer; the rest is counted.
 const TOLD: usize = 12;
 
@@ -47,7 +49,8 @@ pub(super) fn play_all(cases: Vec<Case>, options: &Options) -> Result<Judged> {
     }
     let next = AtomicUsize::new(0);
     let told: Mutex<Vec<(usize, Outcome)>> = Mutex::new(Vec::new());
-    let workers = options.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)).max(1);
+    let processors = || std::thread::available_parallelism().map_or(1, usize::from);
+    let workers = options.jobs.unwrap_or_else(|| processors() * WAITING).max(1);
     std::thread::scope(|scope| {
         for _ in 0..workers.min(runs.len()) {
             scope.spawn(|| {

@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 const LIMIT: Duration = Duration::from_secs(1200);
 /// By how much the tests' own limits are stretched.
 const PATIENCE: &str = "20";
+/// Tests of a binary at once: they wait for grace periods there as here, and longer.
+const THREADS: &str = "6";
 /// Line before the output of a binary, with its number; and after it, with its exit status.
 const BEGIN: &str = "=== fairlead begin";
 const END: &str = "=== fairlead end";
@@ -88,6 +90,7 @@ fn boot(kernel: Kernel, command: &[String]) -> Result<Option<Outcome>> {
         environment: vec![
             ("FAIRLEAD_PATIENCE".to_owned(), PATIENCE.to_owned()),
             ("FAIRLEAD_DIST".to_owned(), place::dist().display().to_string()),
+            ("RUST_TEST_THREADS".to_owned(), THREADS.to_owned()),
         ],
     };
     let outcome = guest.run(&vm::prepare(kernel)?, command, false)?;
