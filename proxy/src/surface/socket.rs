@@ -33,7 +33,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const CLIENTS: usize = 8;
 
 /// A question with the way back.
-pub type Asked = (Question, oneshot::Sender<Result<Value>>);
+pub type Asked = (Question, oneshot::Sender<Result<String>>);
 
 /// Takes the place of whatever socket a predecessor left. The caller holds the state directory's lock.
 pub fn bind(state_dir: &Path) -> Result<UnixListener> {
@@ -81,16 +81,16 @@ pub async fn serve(listener: UnixListener, questions: mpsc::Sender<Asked>) {
                 return;
             }
             let text = match answer(&line, &questions).await {
-                Ok(value) => json!({ "answer": value }),
-                Err(error) => json!({ "error": format!("{error:#}") }),
+                Ok(answer) => format!("{{\"answer\":{answer}}}"),
+                Err(error) => json!({ "error": format!("{error:#}") }).to_string(),
             };
-            let _ = timeout(PATIENCE, stream.write_all(text.to_string().as_bytes())).await;
+            let _ = timeout(PATIENCE, stream.write_all(text.as_bytes())).await;
             drop(place);
         });
     }
 }
 
-async fn answer(line: &str, questions: &mpsc::Sender<Asked>) -> Result<Value> {
+async fn answer(line: &str, questions: &mpsc::Sender<Asked>) -> Result<String> {
     let question = serde_json::from_str(line).context("not a question that this version of the daemon knows")?;
     let (back, answer) = oneshot::channel();
     questions.send((question, back)).await.context("the daemon is ending")?;

@@ -7,7 +7,7 @@ use fairlead_proxy_model::{
     SlicePort, TrafficPolicy,
 };
 
-use super::{from_maps, rows, services, table};
+use super::{PAGE, from_maps, of_service, page, services, table};
 use crate::surface::explain::explain;
 
 fn engine() -> Engine {
@@ -52,7 +52,7 @@ fn engine() -> Engine {
 
 #[test]
 fn the_daemon_knows_conditions_and_uses() {
-    let rows = rows(&engine(), Some("shop/cart"));
+    let rows = of_service(&engine(), &ObjectName::new("shop", "cart")).rows;
     let expected = "\
 SERVICE    PORT      ENDPOINT       NODE  CONDITION    USED FOR         HINTS
 shop/cart  http/TCP  10.1.0.1:8080  a     ready        all
@@ -62,7 +62,34 @@ shop/cart  http/TCP  10.1.0.4:8080  a     terminating  nothing
 shop/cart  http/TCP  10.1.0.5:8080  b     gone         nothing
 ";
     assert_eq!(table(&rows, true), expected);
-    assert!(super::rows(&engine(), Some("shop/other")).is_empty());
+    assert!(of_service(&engine(), &ObjectName::new("shop", "other")).rows.is_empty());
+}
+
+#[test]
+fn all_endpoints_come_page_by_page() {
+    let mut engine = engine();
+    let template = engine.service(&ObjectName::new("shop", "cart")).expect("a service").clone();
+    let slice = engine.slices_of(&template.name)[0].clone();
+    for number in 0..PAGE / 2 {
+        let name: Arc<str> = format!("s{number:04}").into();
+        let service = ServiceFact { name: ObjectName::new("a", name.clone()), ..(*template).clone() };
+        let slice = SliceFact { name: ObjectName::new("a", name.clone()), service: name, ..(*slice).clone() };
+        engine.apply(Change::PutService(Arc::new(service)));
+        engine.apply(Change::PutSlice(Arc::new(slice)));
+    }
+    let _ = engine.recompute();
+    let (mut rows, mut pages, mut after) = (Vec::new(), 0, None);
+    loop {
+        let page = page(&engine, after.as_ref());
+        rows.extend(page.rows);
+        pages += 1;
+        match page.next {
+            Some(next) => after = Some(ObjectName::from(&next)),
+            None => break,
+        }
+    }
+    assert_eq!((rows.len(), pages), ((PAGE / 2 + 1) * 5, 3));
+    assert!(rows.is_sorted(), "each once, in order");
 }
 
 #[test]
