@@ -1,16 +1,15 @@
-//! Connected UDP sockets: finding them by peer, reading what BPF programs keep in them, and ending them.
+//! Connected UDP sockets: finding them by peer, and ending them.
 //!
 //! A socket that is ended (`SOCK_DESTROY`, a kernel with CONFIG_INET_DIAG_DESTROY) is not closed: who waits for a datagram, or
 //! does so next, gets ECONNABORTED once, who sends EDESTADDRREQ; it has no peer any more, and a port that the kernel chose
 //! for it is given back. It can connect again. (`udp_abort`, net/ipv4/udp.c.)
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::{AsRawFd, BorrowedFd};
 
 use nix::sys::socket::SockProtocol;
 
 use crate::error::{Cause, Errno, Error, Result};
-use crate::netlink::{Answers, Frame, NLMSG_HEADER_LEN, Reply, Transport, attributes_of};
+use crate::netlink::{Answers, Frame, NLMSG_HEADER_LEN, Reply, Transport};
 use crate::netns::Netns;
 use crate::nft::attributes::Attributes;
 use crate::nft::socket::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST};
@@ -18,14 +17,9 @@ use crate::nft::socket::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST};
 /// include/uapi/linux/sock_diag.h.
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
 const SOCK_DESTROY: u16 = 21;
-const SK_DIAG_BPF_STORAGE_REQ_MAP_FD: u16 = 1;
-const SK_DIAG_BPF_STORAGE: u16 = 1;
-const SK_DIAG_BPF_STORAGE_MAP_VALUE: u16 = 3;
 
 /// include/uapi/linux/inet_diag.h.
 const REQ_BYTECODE: u16 = 1;
-const REQ_SK_BPF_STORAGES: u16 = 2;
-const SK_BPF_STORAGES: u16 = 20;
 const BC_JMP: u8 = 1;
 const BC_D_COND: u8 = 8;
 
@@ -35,9 +29,8 @@ const ESTABLISHED: u32 = 1 << 1;
 
 /// `struct inet_diag_sockid`: ports and addresses in network byte order, interface, cookie.
 const ID_LEN: usize = 48;
-/// `struct inet_diag_msg` up to and with the id.
+/// Where the id is in `struct inet_diag_msg`.
 const MESSAGE_ID: usize = 4;
-const MESSAGE_LEN: usize = 72;
 
 /// The kernel goes through so many peers for each socket; more are told apart by the caller.
 const PEERS: usize = 128;
@@ -53,8 +46,8 @@ pub struct ConnectedUdp {
     pub local: SocketAddr,
     /// What it is connected to, likewise.
     pub peer: SocketAddr,
-    /// What BPF programs keep in it, in the map that was asked for.
-    pub storage: Option<Vec<u8>>,
+    /// A number that no other socket has until the next boot: what BPF programs get from `bpf_get_socket_cookie`.
+    pub cookie: u64,
     family: u8,
     id: [u8; ID_LEN],
 }
@@ -71,20 +64,11 @@ impl SockDiag {
     }
 
     /// The connected UDP sockets, of both families, that have one of `peers`; without any, all. The list may have more than
-    /// these. Each comes with its value of `storage`, a map of kind BPF_MAP_TYPE_SK_STORAGE (Linux 5.6; needs CAP_BPF).
+    /// these.
     ///
     /// Errors: ENOENT, the kernel cannot list UDP sockets (CONFIG_INET_UDP_DIAG, module `udp_diag`).
-    pub fn connected_udp(
-        &mut self,
-        peers: &[SocketAddr],
-        storage: Option<BorrowedFd<'_>>,
-        mut take: impl FnMut(ConnectedUdp),
-    ) -> Result<()> {
+    pub fn connected_udp(&mut self, peers: &[SocketAddr], mut take: impl FnMut(ConnectedUdp)) -> Result<()> {
         let mut attributes = Attributes::default();
-        if let Some(map) = storage {
-            let fd = Attributes::default().bytes(SK_DIAG_BPF_STORAGE_REQ_MAP_FD, &map.as_raw_fd().to_ne_bytes());
-            attributes = attributes.nest(REQ_SK_BPF_STORAGES, &fd);
-        }
         if !peers.is_empty() && peers.len() <= PEERS {
             attributes = attributes.bytes(REQ_BYTECODE, &bytecode(peers));
         }
@@ -137,7 +121,7 @@ impl SockDiag {
 }
 
 impl ConnectedUdp {
-    /// `struct inet_diag_msg` with its attributes; `None`: it is not whole.
+    /// `struct inet_diag_msg`; `None`: it is not whole.
     pub(crate) fn read(message: &[u8]) -> Option<ConnectedUdp> {
         let family = *message.first()?;
         let id: [u8; ID_LEN] = message.get(MESSAGE_ID..MESSAGE_ID + ID_LEN)?.try_into().ok()?;
@@ -150,14 +134,9 @@ impl ConnectedUdp {
             };
             Some(SocketAddr::new(address, port))
         };
-        let storages = attributes_of(message.get(MESSAGE_LEN..)?).find(|(kind, _)| *kind == SK_BPF_STORAGES);
-        let of =
-            |attributes, wanted| attributes_of(attributes).find(|(kind, _)| *kind == wanted).map(|(_, value)| value);
-        let storage = storages
-            .and_then(|(_, storages)| of(storages, SK_DIAG_BPF_STORAGE))
-            .and_then(|storage| of(storage, SK_DIAG_BPF_STORAGE_MAP_VALUE))
-            .map(<[u8]>::to_vec);
-        Some(ConnectedUdp { local: end(0, 4)?, peer: end(2, 20)?, storage, family, id })
+        let [low, high] = [40, 44].map(|at| id[at..].first_chunk().map_or(0, |half| u32::from_ne_bytes(*half)));
+        let cookie = u64::from(high) << 32 | u64::from(low);
+        Some(ConnectedUdp { local: end(0, 4)?, peer: end(2, 20)?, cookie, family, id })
     }
 }
 

@@ -13,7 +13,7 @@ mod remove;
 pub mod requirements;
 mod shapes;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};

@@ -3,6 +3,7 @@
 //! A socket belongs to the cgroup its process was in when it was made: the tests take turns, since each moves the process.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{self, Command};
@@ -31,8 +32,8 @@ const VIP: &str = "10.96.0.1:53";
 
 static TURN: Mutex<()> = Mutex::new(());
 
-struct Sandbox {
-    bpffs: tempfile::TempDir,
+pub(crate) struct Sandbox {
+    pub(crate) bpffs: tempfile::TempDir,
     cgroup: PathBuf,
     other_cgroup: PathBuf,
     home: PathBuf,
@@ -40,7 +41,7 @@ struct Sandbox {
 }
 
 impl Sandbox {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET).expect("namespaces (these tests run as root)");
         let none: Option<&str> = None;
@@ -69,7 +70,7 @@ impl Sandbox {
         sandbox
     }
 
-    fn ensure(&self) -> anyhow::Result<KernelMaps> {
+    pub(crate) fn ensure(&self) -> anyhow::Result<KernelMaps> {
         ensure(self.bpffs.path(), &self.cgroup, SIZES)
     }
 
@@ -86,7 +87,14 @@ impl Drop for Sandbox {
     fn drop(&mut self) {
         enter(&self.home);
         // A test may have removed one itself; what is left over is reported by the next test that cannot make it.
-        let _ = (fs::remove_dir(&self.cgroup), fs::remove_dir(&self.other_cgroup));
+        for directory in [&self.cgroup, &self.other_cgroup] {
+            let is_busy = || fs::remove_dir(directory).is_err_and(|error| error.kind() == ErrorKind::ResourceBusy);
+            // Programs that tests beside this one run were born where the process was, and may end at any moment.
+            for _ in (0..1000).take_while(|_| is_busy()) {
+                let programs = fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
+                programs.lines().for_each(|program| drop(fs::write(self.home.join("cgroup.procs"), program)));
+            }
+        }
         umount2(self.bpffs.path(), MntFlags::MNT_DETACH).expect("the bpffs goes, and with it every pin");
     }
 }

@@ -1,94 +1,129 @@
-//! Has the kernel end what is stale: flows by ctnetlink in the daemon's network namespace, sockets by sock_diag in every
-//! namespace that can be found. The namespaces of pods are seen where container runtimes name them and by their processes
+//! Has the kernel end what is stale: flows by ctnetlink in the daemon's network namespace; sockets by what the hooks left in
+//! them (of all namespaces at once), and if any is stale by sock_diag in every namespace that can be found. The namespaces of pods are seen where container runtimes name them and by their processes
 //! (mount `/run/netns`, or `hostPID`).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::time::Instant;
 
 use fairlead_ebpf_shared::Origin;
 use fairlead_kernel::addr;
-use fairlead_kernel::bpf::Map;
+use fairlead_kernel::bpf::{Map, SocketStorage};
 use fairlead_kernel::conntrack::{Version, forget_udp};
 use fairlead_kernel::error::{Errno, Error, Result};
 use fairlead_kernel::netlink::Socket;
 use fairlead_kernel::netns::Netns;
-use fairlead_kernel::sock_diag::{ConnectedUdp, SockDiag, is_unsupported};
+use fairlead_kernel::sock_diag::{SockDiag, is_unsupported};
 use fairlead_proxy_model::{Family, ip_addr};
 use zerocopy::FromBytes;
 
-use super::{Clean, Cleaned, Order, Sockets};
+use super::{Clean, Cleaned, Order};
 use crate::maps::namespaces;
 
-/// Sockets that are ended at a time.
-const AT_ONCE: usize = 4096;
+/// Sockets that are ended in one run; the next finds the rest.
+const AT_ONCE: usize = 65_536;
 
 /// The kernel's part.
 #[derive(Debug)]
 pub struct Kernel {
-    origins: Map,
+    /// In what the connect hooks leave what was asked for; the error: why it cannot be read.
+    origins: std::result::Result<SocketStorage, String>,
     /// Why no socket can be ended here.
     cannot: Option<String>,
 }
 
 impl Kernel {
-    /// `origins`: the socket storage in which the connect hooks leave what was asked for.
+    /// `origins`: the map `ORIGINS`.
     pub fn new(origins: Map) -> Self {
+        let origins = SocketStorage::open(origins).map_err(|error| cannot(&error.to_string()));
         Self { origins, cannot: None }
     }
 
     /// In the namespaces at `paths`.
-    fn end_sockets(&mut self, order: &Order, paths: impl FnOnce() -> Vec<PathBuf>, cleaned: &mut Cleaned) {
-        let peers = match &order.sockets {
-            Sockets::None => return,
-            Sockets::Of(peers) => peers.as_slice(),
-            Sockets::All => &[],
-        };
-        for path in paths() {
-            if self.cannot.is_some() {
-                break;
+    pub(super) fn end_sockets(&mut self, order: &Order, paths: impl FnOnce() -> Vec<PathBuf>, cleaned: &mut Cleaned) {
+        if !order.sockets {
+            return;
+        }
+        let origins = match (&self.origins, &self.cannot) {
+            (Ok(origins), None) => origins,
+            (Err(reason), _) | (_, Some(reason)) => {
+                cleaned.impossible.push(reason.clone());
+                return;
             }
+        };
+        let mut stale = match Stale::among(origins, order) {
+            Ok(stale) => stale,
+            Err(error) => {
+                cleaned.failed.push(error.to_string());
+                return;
+            }
+        };
+        if stale.0.is_empty() {
+            return;
+        }
+        for path in paths() {
             let door = Netns::open(&path).and_then(|netns| SockDiag::open_in(&netns));
             let ended = match door {
-                Ok(mut door) => self.end_sockets_of(&mut door, order, peers),
+                Ok(mut door) => stale.end(&mut door),
                 // A namespace may go at any moment.
                 Err(error) if error.is_not_found() || error.is_not_a_namespace() => continue,
                 Err(error) if is_denied(&error) => {
-                    cleaned.impossible.push(format!("their sockets in pods cannot be ended: {error}"));
+                    cleaned.impossible.push(format!("their sockets in other namespaces: {error}"));
                     continue;
                 }
                 Err(error) => Err(error),
             };
             match ended {
                 Ok(ended) => cleaned.sockets += ended,
-                Err(error) if is_unsupported(&error) => self.cannot = Some(cannot(&error)),
+                Err(error) if is_unsupported(&error) => {
+                    let reason = cannot(&format!("the kernel has no {} ({error})", option(&error)));
+                    cleaned.impossible.push(reason.clone());
+                    self.cannot = Some(reason);
+                    return;
+                }
                 Err(error) => cleaned.failed.push(format!("network namespace {}: {error}", path.display())),
             }
+            if stale.0.is_empty() {
+                return;
+            }
         }
-        cleaned.impossible.extend(self.cannot.clone());
+    }
+}
+
+/// Cookies of sockets that a hook led to an endpoint that is gone, and that endpoint. A socket that was ended and not used
+/// again keeps what the hook left in it, and is no longer connected.
+struct Stale(BTreeMap<u64, SocketAddr>);
+
+impl Stale {
+    fn among(origins: &SocketStorage, order: &Order) -> Result<Self> {
+        let mut stale = BTreeMap::new();
+        origins.each(|cookie, origin| {
+            let Ok((origin, _)) = Origin::read_from_prefix(origin) else { return };
+            let vip = SocketAddr::new(ip_addr(origin.vip), origin.vip_port.get());
+            let backend = SocketAddr::new(ip_addr(origin.backend), origin.backend_port.get());
+            if stale.len() < AT_ONCE && order.is_stale_socket(vip, backend) {
+                stale.insert(cookie, backend);
+            }
+        })?;
+        Ok(Self(stale))
     }
 
-    fn end_sockets_of(&self, door: &mut SockDiag, order: &Order, peers: &[SocketAddr]) -> Result<u64> {
+    /// Ends those of the door's namespace, as long as they are connected to what they were led to.
+    fn end(&mut self, door: &mut SockDiag) -> Result<u64> {
+        let peers: BTreeSet<SocketAddr> = self.0.values().copied().collect();
+        let mut found = Vec::new();
+        door.connected_udp(&Vec::from_iter(peers), |socket| {
+            if self.0.get(&socket.cookie) == Some(&socket.peer) {
+                found.push(socket);
+            }
+        })?;
         let mut ended = 0;
-        loop {
-            let mut stale = Vec::new();
-            door.connected_udp(peers, Some(self.origins.as_fd()), |socket| {
-                if stale.len() < AT_ONCE
-                    && asked_for(&socket).is_some_and(|vip| order.is_stale_socket(vip, socket.peer))
-                {
-                    stale.push(socket);
-                }
-            })?;
-            let before = ended;
-            for socket in &stale {
-                ended += u64::from(door.destroy(socket)?);
-            }
-            if stale.len() < AT_ONCE || ended == before {
-                return Ok(ended);
-            }
+        for socket in &found {
+            ended += u64::from(door.destroy(socket)?);
+            self.0.remove(&socket.cookie);
         }
+        Ok(ended)
     }
 }
 
@@ -102,7 +137,7 @@ impl Clean for Kernel {
 }
 
 /// In the thread's namespace.
-fn forget_flows(order: &Order, cleaned: &mut Cleaned) {
+pub(super) fn forget_flows(order: &Order, cleaned: &mut Cleaned) {
     let own = match order.has_node_ports() {
         true => own_addresses(),
         false => Ok(BTreeSet::new()),
@@ -124,13 +159,6 @@ fn forget_flows(order: &Order, cleaned: &mut Cleaned) {
     }
 }
 
-/// What the socket asked for, if a hook led it to where it is connected now.
-fn asked_for(socket: &ConnectedUdp) -> Option<SocketAddr> {
-    let (origin, _) = Origin::read_from_prefix(socket.storage.as_deref()?).ok()?;
-    let backend = SocketAddr::new(ip_addr(origin.backend), origin.backend_port.get());
-    (backend == socket.peer).then(|| SocketAddr::new(ip_addr(origin.vip), origin.vip_port.get()))
-}
-
 fn is_denied(error: &Error) -> bool {
     matches!(error.errno(), Some(Errno::EPERM | Errno::EACCES))
 }
@@ -139,12 +167,13 @@ fn own_addresses() -> Result<BTreeSet<IpAddr>> {
     Ok(addr::list(&mut Socket::open()?, 0)?.into_iter().map(|address| address.net.addr()).collect())
 }
 
-fn cannot(error: &Error) -> String {
-    let option = match error.errno() {
+fn option(error: &Error) -> &'static str {
+    match error.errno() {
         Some(Errno::EOPNOTSUPP) => "CONFIG_INET_DIAG_DESTROY",
         _ => "CONFIG_INET_UDP_DIAG (module udp_diag)",
-    };
-    format!(
-        "connected UDP sockets stay with them until their applications connect again: the kernel has no {option} ({error})"
-    )
+    }
+}
+
+fn cannot(reason: &str) -> String {
+    format!("connected UDP sockets stay with them until their applications connect again: {reason}")
 }

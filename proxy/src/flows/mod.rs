@@ -26,7 +26,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Instant, sleep_until};
 
 pub use kernel::Kernel;
-pub use plan::{Order, Sockets};
+pub use plan::Order;
 
 use crate::metrics::Metrics;
 use plan::Due;

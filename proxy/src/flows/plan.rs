@@ -12,8 +12,8 @@ use super::table::{Front, Serving, Shift, Table};
 pub struct Due {
     /// These fronts.
     pub fronts: BTreeSet<Front>,
-    /// Endpoints that some front has lost.
-    pub lost: BTreeSet<SocketAddr>,
+    /// Some front has lost an endpoint: sockets may be led to it.
+    pub lost: bool,
     /// Every front; `true`: and there are no others than those that are known.
     pub all: Option<bool>,
 }
@@ -27,18 +27,17 @@ impl Due {
             serving.as_ref().is_some_and(|serving| serving.contains(addr))
         };
         let is_empty = |serving: &Option<Serving>| serving.as_ref().is_none_or(|serving| serving.is_empty());
-        let lost: Vec<SocketAddr> =
-            before.iter().flat_map(|serving| serving.iter()).filter(|addr| !has(after, addr)).copied().collect();
-        if !lost.is_empty() || after.is_none() || is_empty(before) && !is_empty(after) {
+        let lost = before.iter().flat_map(|serving| serving.iter()).any(|addr| !has(after, addr));
+        self.lost |= lost;
+        if lost || after.is_none() || is_empty(before) && !is_empty(after) {
             self.fronts.insert(*front);
-            self.lost.extend(lost);
         }
     }
 
     /// What was not done is due again.
     pub fn restore(&mut self, Due { fronts, lost, all }: Due) {
         self.fronts.extend(fronts);
-        self.lost.extend(lost);
+        self.lost |= lost;
         self.all = match (self.all, all) {
             (Some(known), Some(again)) => Some(known || again),
             (known, again) => known.or(again),
@@ -65,12 +64,7 @@ impl Due {
                 }
             }
         }
-        let sockets = match self.all {
-            Some(_) => Sockets::All,
-            None if self.lost.is_empty() => Sockets::None,
-            None => Sockets::Of(self.lost.iter().copied().collect()),
-        };
-        Order { fronts, sockets, unknown_is_gone: self.all == Some(true) }
+        Order { fronts, sockets: self.lost || self.all.is_some(), unknown_is_gone: self.all == Some(true) }
     }
 }
 
@@ -81,24 +75,13 @@ fn node_port(front: Front) -> Option<u16> {
     }
 }
 
-/// Which connected sockets are to be looked at.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Sockets {
-    /// None can be stale.
-    None,
-    /// Those connected to these.
-    Of(Vec<SocketAddr>),
-    /// All.
-    All,
-}
-
 /// What is to be ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Order {
     /// Who may answer at a front; `None`: it is gone.
     pub fronts: BTreeMap<Front, Option<Serving>>,
-    /// Which sockets may be stale.
-    pub sockets: Sockets,
+    /// Whether sockets may be stale.
+    pub sockets: bool,
     /// What is no front was one that is gone.
     pub unknown_is_gone: bool,
 }

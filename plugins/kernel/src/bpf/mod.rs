@@ -9,6 +9,7 @@ mod link;
 mod map;
 mod mapped;
 mod program;
+mod storage;
 
 use std::ffi::CString;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -24,6 +25,7 @@ pub use link::{AttachType, LinkInfo, link_create, link_detach, link_info, link_u
 pub use map::{Map, MapInfo, NewMap, possible_cpus};
 pub use mapped::MappedArray;
 pub use program::{ProgramInfo, program_info};
+pub use storage::SocketStorage;
 
 /// `enum bpf_cmd`.
 #[derive(Clone, Copy)]
@@ -33,6 +35,7 @@ enum Command {
     MapLookupElem = 1,
     MapUpdateElem = 2,
     MapDeleteElem = 3,
+    ProgLoad = 5,
     ObjPin = 6,
     ObjGet = 7,
     ProgGetFdById = 13,
@@ -42,6 +45,7 @@ enum Command {
     MapUpdateBatch = 26,
     LinkCreate = 28,
     LinkUpdate = 29,
+    IterCreate = 33,
     LinkDetach = 34,
 }
 
