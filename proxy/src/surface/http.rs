@@ -121,35 +121,39 @@ where
     }
 }
 
-/// Binds, and tries again until it can; then answers until the task is dropped. `failed` is told of each new reason why it
-/// cannot, and says whether to go on.
-pub async fn keep_serving<H, F>(
-    what: impl Display,
+/// Binds at once, so that clients may come from now on; and tries again until it can. What it gives is to be spawned: it
+/// answers until it is dropped. `failed` is told of each new reason why it cannot bind, and says whether to go on.
+pub fn keep_serving<H, F>(
+    what: impl Display + Send,
     addr: SocketAddr,
-    reach: Reach,
-    mut failed: impl FnMut(String) -> bool,
+    mut failed: impl FnMut(String) -> bool + Send,
     handler: H,
-) where
+) -> impl Future<Output = ()> + Send
+where
     H: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
     F: Future<Output = Reply> + Send + 'static,
 {
-    let mut told = None;
-    loop {
-        match listen(addr, reach) {
-            Ok(listener) => {
-                tracing::info!(address = %addr, "{what} answers");
-                return serve(listener, handler).await;
-            }
-            Err(error) => {
-                let text = format!("listen on {addr} for {what}: {error}");
-                if told.as_ref() != Some(&text) {
-                    if !failed(text.clone()) {
-                        return;
+    let mut bound = listen(addr, Reach::Both);
+    async move {
+        let mut told = None;
+        loop {
+            match bound {
+                Ok(listener) => {
+                    tracing::info!(address = %addr, "{what} answers");
+                    return serve(listener, handler).await;
+                }
+                Err(error) => {
+                    let text = format!("listen on {addr} for {what}: {error}");
+                    if told.as_ref() != Some(&text) {
+                        if !failed(text.clone()) {
+                            return;
+                        }
+                        told = Some(text);
                     }
-                    told = Some(text);
                 }
             }
+            sleep(BIND_AGAIN).await;
+            bound = listen(addr, Reach::Both);
         }
-        sleep(BIND_AGAIN).await;
     }
 }

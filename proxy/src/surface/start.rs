@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep};
 
 use super::clock::Clock;
-use super::http::{self, Reach, keep_serving};
+use super::http::{self, keep_serving};
 use super::options::Options;
 use super::{Surface, socket};
 use crate::events::{Event, Events};
@@ -88,7 +88,7 @@ impl Surface {
                 async move { answer }
             };
             let failed = failed("FailedToStartProxierHealthcheck");
-            self.tasks.push(tokio::spawn(keep_serving("the health server", addr, Reach::Both, failed, handler)));
+            self.tasks.push(tokio::spawn(keep_serving("the health server", addr, failed, handler)));
         }
         if let Some(addr) = options.metrics {
             let pages = Pages::new(self.metrics.clone(), observe, options.proxy_mode, self.configz.clone());
@@ -97,7 +97,7 @@ impl Surface {
                 async move { pages.answer(request.uri().path()).await }
             };
             let failed = failed("FailedToStartMetricServer");
-            self.tasks.push(tokio::spawn(keep_serving("the metrics server", addr, Reach::Both, failed, handler)));
+            self.tasks.push(tokio::spawn(keep_serving("the metrics server", addr, failed, handler)));
         }
     }
 }
