@@ -3,6 +3,7 @@
 
 mod doctor;
 mod edits;
+mod flows;
 mod inputs;
 mod kinds;
 mod reload;
