@@ -36,7 +36,10 @@ pub struct Kernel {
 impl Kernel {
     /// `origins`: the map `ORIGINS`.
     pub fn new(origins: Map) -> Self {
-        let origins = SocketStorage::open(origins).map_err(|error| cannot(&error.to_string()));
+        let origins = SocketStorage::open(origins).map_err(|error| {
+            let hint = if is_denied(&error) { "; give the daemon CAP_PERFMON too" } else { "" };
+            cannot(&format!("{error}{hint}"))
+        });
         Self { origins, cannot: None }
     }
 
@@ -69,7 +72,10 @@ impl Kernel {
                 // A namespace may go at any moment.
                 Err(error) if error.is_not_found() || error.is_not_a_namespace() => continue,
                 Err(error) if is_denied(&error) => {
-                    cleaned.impossible.push(format!("their sockets in other namespaces: {error}"));
+                    cleaned.impossible.push(format!(
+                        "sockets in other network namespaces stay with them: {}; give the daemon CAP_SYS_ADMIN",
+                        error.cause
+                    ));
                     continue;
                 }
                 Err(error) => Err(error),
@@ -132,6 +138,7 @@ impl Clean for Kernel {
         let mut cleaned = Cleaned::default();
         forget_flows(order, &mut cleaned);
         self.end_sockets(order, namespaces::everywhere, &mut cleaned);
+        cleaned.impossible.dedup();
         cleaned
     }
 }
