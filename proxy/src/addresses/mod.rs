@@ -93,9 +93,12 @@ impl OwnAddresses {
         Ok(())
     }
 
-    /// What is to be told to the model; `None`: what it knows is still so.
+    /// What is to be told to the model; `None`: what it knows is still so. Costs nothing while nothing has changed: a node has
+    /// as many addresses as pods, and this is asked with every change of a service.
     pub fn load(&mut self) -> Result<Option<Change>> {
-        self.stale = false;
+        if !std::mem::take(&mut self.stale) {
+            return Ok(None);
+        }
         let addresses = match addr::list(&mut self.socket, 0) {
             Ok(addresses) => addresses,
             Err(error) => {
