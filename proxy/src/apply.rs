@@ -107,10 +107,11 @@ pub struct Applier<M> {
 impl<M: Maps> Applier<M> {
     /// Takes the maps as a predecessor left them. Waits for a grace period: the predecessor may have retired regions just
     /// before it was killed. Writes nothing.
-    pub fn restore(maps: M) -> Result<Self> {
+    pub fn restore(mut maps: M) -> Result<Self> {
         maps.grace_period()().context("wait for a grace period before the maps are read")?;
         let dump = maps.dump().context("read the maps as they were left")?;
         let actual = Actual::restore(&dump, maps.sizes());
+        maps.rest();
         Ok(Self {
             maps,
             actual,
@@ -174,6 +175,12 @@ impl<M: Maps> Applier<M> {
 
     /// Does what can be done now without waiting.
     pub fn step(&mut self, desired: &Desired) -> Next {
+        let next = self.advance(desired);
+        self.maps.rest();
+        next
+    }
+
+    fn advance(&mut self, desired: &Desired) -> Next {
         match self.phase {
             Phase::Steady => self.converge(desired),
             // Readers of a dump must not meet our own half-retired entries: let them drain first, write nothing meanwhile.

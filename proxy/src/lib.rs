@@ -75,6 +75,7 @@ fn run(arguments: Run) -> Result<()> {
     if arguments.cleanup {
         return verbs::cleanup(&Cleanup { roots: arguments.roots });
     }
+    fairlead_kernel::memory::give_back_early();
     let config = Config::new(&arguments)?;
     logging::start(config.log_format, config.log_level);
     for remark in &config.remarks {

@@ -22,6 +22,7 @@ pub mod fuzz;
 pub mod link;
 pub mod lock;
 pub mod mac;
+pub mod memory;
 pub mod neigh;
 pub mod netlink;
 pub mod netns;

@@ -19,8 +19,6 @@ use crate::state::{self, StateDir, Status};
 const SIZES: Sizes = Sizes { slots: 64, backends: 256, addresses: 64, ranges: 64 };
 /// So that the addresses of the machine are not in the tables.
 const LOOPBACK: &str = "--nodeport-addresses=127.0.0.0/8,::1/128";
-/// This machine has neither of these (RFC 5737, RFC 3849).
-const NO_NODE_PORTS: &str = "--nodeport-addresses=203.0.113.254/32,2001:db8::fe/128";
 const PATIENCE: Duration = Duration::from_secs(20);
 
 async fn daemon(source: &Path, maps: &FakeMaps, state_dir: &TempDir) -> Daemon<FakeMaps> {
@@ -40,12 +38,6 @@ fn told(state_dir: &TempDir) -> Status {
 /// All of the maps.
 fn view_text(maps: &FakeMaps) -> String {
     render_view(&maps.tables.borrow().dump().view())
-}
-
-/// The frontends in the maps.
-fn maps_text(maps: &FakeMaps) -> String {
-    let is_frontend = |line: &&str| !line.ends_with("cluster IP: other ports are refused");
-    view_text(maps).lines().filter(is_frontend).fold(String::new(), |text, line| text + line + "\n")
 }
 
 /// Without the addresses, which are this machine's too.

@@ -12,11 +12,9 @@ use fairlead_kernel::netns;
 use fairlead_proxy_model::{Dump, DumpedSet, Sizes, ip_addr};
 use zerocopy::{FromBytes, IntoBytes};
 
+use super::backends::Backends;
 use super::{GracePeriod, Host, Maps};
 use crate::attach::{Lock, Pins, Predecessors, open_map};
-
-/// Words of an entry of `BACKENDS`.
-const BACKEND_WORDS: u32 = (size_of::<Backend>() / size_of::<u64>()) as u32;
 
 /// The pinned maps, their shapes checked; the arrays that programs read are mapped into memory.
 #[derive(Debug)]
@@ -24,7 +22,7 @@ pub struct KernelMaps {
     frontends: Map,
     sets: MappedArray,
     options: MappedArray,
-    backends: MappedArray,
+    backends: Backends,
     addresses: Map,
     ranges: Map,
     clients: Map,
@@ -63,7 +61,7 @@ impl KernelMaps {
             frontends: open_map(pins, map::FRONTENDS)?,
             sets: words(map::SETS)?,
             options: words(map::OPTIONS)?,
-            backends: words(map::BACKENDS)?,
+            backends: Backends::open(open_map(pins, map::BACKENDS)?)?,
             addresses: open_map(pins, map::ADDRESSES)?,
             ranges: open_map(pins, map::RANGES)?,
             clients: open_map(pins, map::CLIENTS)?,
@@ -76,28 +74,13 @@ impl KernelMaps {
         })
     }
 
-    fn set(&self, word: SetWord) -> DumpedSet {
-        let indexes = (word.base()..self.backends()).take(word.count() as usize);
-        DumpedSet { word, backends: indexes.filter_map(|index| self.backend(index)).collect() }
-    }
-
-    /// How many entries `BACKENDS` has.
-    fn backends(&self) -> u32 {
-        self.backends.len() as u32 / BACKEND_WORDS
-    }
-
-    fn backend(&self, index: u32) -> Option<Backend> {
-        let first = index.checked_mul(BACKEND_WORDS)?;
-        let mut words = [0; BACKEND_WORDS as usize];
-        for (word, index) in words.iter_mut().zip(first..) {
-            *word = self.backends.load(index)?;
-        }
-        Backend::read_from_bytes(words.as_bytes()).ok()
+    fn set(&self, word: SetWord) -> Result<DumpedSet> {
+        Ok(DumpedSet { word, backends: self.backends.read(word.base(), word.count())? })
     }
 }
 
 /// One atomic store.
-fn store(words: &MappedArray, map: &str, index: u32, word: u64) -> Result<()> {
+pub(super) fn store(words: &MappedArray, map: &str, index: u32, word: u64) -> Result<()> {
     match words.store(index, word) {
         true => Ok(()),
         false => bail!("write word {index} of map {map}: it has {}", words.len()),
@@ -108,23 +91,18 @@ impl Maps for KernelMaps {
     fn sizes(&self) -> Sizes {
         Sizes {
             slots: self.sets.len() as u32,
-            backends: self.backends(),
+            backends: self.backends.len(),
             addresses: self.addresses.info().max_entries,
             ranges: self.ranges.info().max_entries,
         }
     }
 
     fn put_backends(&mut self, base: u32, backends: &[Backend]) -> Result<()> {
-        let entries = self.backends();
-        if backends.len() > entries.saturating_sub(base) as usize {
-            bail!("write {} backends from {base} on: map {} has {entries} entries", backends.len(), map::BACKENDS);
-        }
-        for (index, backend) in (base..).zip(backends) {
-            for (place, word) in (index * BACKEND_WORDS..).zip(backend.as_bytes().chunks_exact(size_of::<u64>())) {
-                store(&self.backends, map::BACKENDS, place, u64::read_from_bytes(word).unwrap_or_default())?;
-            }
-        }
-        Ok(())
+        self.backends.write(base, backends)
+    }
+
+    fn rest(&mut self) {
+        self.backends.rest();
     }
 
     fn switch_set(&mut self, slot: u32, word: SetWord) -> Result<()> {
@@ -239,7 +217,7 @@ impl Maps for KernelMaps {
         for slot in 0..self.sets.len() as u32 {
             match self.sets.load(slot).map(SetWord) {
                 Some(word) if word != SetWord(0) => {
-                    dump.sets.insert(slot, self.set(word));
+                    dump.sets.insert(slot, self.set(word)?);
                 }
                 _ => {}
             }

@@ -6,6 +6,7 @@
 #[cfg(test)]
 pub mod fake;
 
+mod backends;
 pub mod kernel;
 pub mod namespaces;
 
@@ -53,6 +54,9 @@ pub trait Maps {
     /// Writes `backends` to `BACKENDS[base..]`. The caller made sure that no published set refers to any of these indexes,
     /// so the order of the writes does not matter and half of them is no harm.
     fn put_backends(&mut self, base: u32, backends: &[Backend]) -> Result<()>;
+
+    /// Nothing will be written or read for a while: memory that only that needs is given back.
+    fn rest(&mut self) {}
 
     /// One atomic 64-bit store of `word` to `SETS[slot]`; every earlier write is visible to whoever sees it.
     fn switch_set(&mut self, slot: u32, word: SetWord) -> Result<()>;

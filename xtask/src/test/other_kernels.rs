@@ -21,16 +21,17 @@ const BEGIN: &str = "=== fairlead begin";
 const END: &str = "=== fairlead end";
 /// The crates that talk to the kernel, and what their tests are told (nothing: all of them run).
 const PACKAGES: &[(&str, &[&str])] =
-    &[("fairlead-kernel", &[]), ("fairlead-ebpf-object", &[]), ("fairlead-proxy", &["attach", "maps"])];
+    &[("fairlead-kernel", &[]), ("fairlead-ebpf-object", &[]), ("fairlead-proxy", &["attach", "maps", "flows"])];
 /// Of the conformance tests those that judge our own programs on the lab. The storm measures how often a race is met: an
-/// emulated machine is too slow to meet it. The steps of an agent that is killed are the same under every kernel.
+/// emulated machine is too slow to meet it. The steps of an agent that is killed are the same under every kernel, and so is
+/// what a proxy reads and shows.
 const ON_THE_LAB: &[(&str, &[&str])] = &[
     ("attachments", &["vlan"]),
     ("conformance_ours", &[]),
     ("one_true_line", &[]),
     ("verbs", &[]),
     ("overlay", &["--skip", "killed_at_any_step"]),
-    ("proxy", &["--skip", "storm"]),
+    ("proxy", &["kinds", "restart"]),
 ];
 
 /// Run them under every kernel there is.
