@@ -206,7 +206,10 @@ fn watch(
     let mut state = shared.lock();
     loop {
         let how = (state.breaks.0 != begun.0).then_some(state.breaks.1);
-        let entries = state.store.since(kind, sent);
+        let mut entries = state.store.since(kind, sent);
+        if how.is_some() {
+            entries.retain(|entry| entry.version <= state.breaks.2);
+        }
         let due = state.bookmarks != bookmarks;
         bookmarks = state.bookmarks;
         let version = state.store.version();
@@ -222,7 +225,7 @@ fn watch(
                 lines.write(&line("ERROR", &status(code)))?;
                 return http::end(lines.stream);
             }
-            // In peace: what is there is sent first.
+            // In peace: what was there by then is sent first.
             Some(Break::End) | None => {}
         }
         for entry in entries {

@@ -72,8 +72,9 @@ struct State {
     streams: bool,
     faults: VecDeque<(For, &'static str, Fault)>,
     requests: Vec<Request>,
-    /// Counts breaks; a watch that began before the last one is broken as it says.
-    breaks: (u64, Break),
+    /// Counts breaks; a watch that began before the last one is broken as it says, and tells of nothing that came later than
+    /// this version.
+    breaks: (u64, Break, u64),
     /// Counts bookmarks that all watches are to send.
     bookmarks: u64,
     /// Every connection, to be cut when the server goes away.
@@ -120,7 +121,7 @@ impl Server {
             streams: true,
             faults: VecDeque::new(),
             requests: Vec::new(),
-            breaks: (0, Break::End),
+            breaks: (0, Break::End, 0),
             bookmarks: 0,
             connections: Vec::new(),
             generation: 0,
@@ -159,7 +160,7 @@ impl Server {
     pub fn go_away(&self) {
         let connections = self.shared.change(|state| {
             state.generation += 1;
-            state.breaks = (state.breaks.0 + 1, Break::Reset);
+            state.breaks = (state.breaks.0 + 1, Break::Reset, state.store.version());
             std::mem::take(&mut state.connections)
         });
         connections.iter().for_each(http::reset);
@@ -210,7 +211,7 @@ impl Server {
     pub fn restore(&self, backup: Backup) {
         self.shared.change(|state| {
             state.store = backup.0;
-            state.breaks = (state.breaks.0 + 1, Break::Reset);
+            state.breaks = (state.breaks.0 + 1, Break::Reset, state.store.version());
         });
     }
 
@@ -221,7 +222,7 @@ impl Server {
 
     /// Breaks every watch that is open.
     pub fn break_watches(&self, how: Break) {
-        self.shared.change(|state| state.breaks = (state.breaks.0 + 1, how));
+        self.shared.change(|state| state.breaks = (state.breaks.0 + 1, how, state.store.version()));
     }
 
     /// Has every watch send a bookmark.

@@ -76,10 +76,10 @@ async fn a_program_gives_a_token_and_is_asked_again_when_it_no_longer_holds() {
     stage.until("the lists", |stage| stage.source.is_synced()).await;
     assert_eq!(last_token(&server), Some(format!("Bearer {SECRET}-1")));
     write(&script(&format!("{SECRET}-2")));
-    server.break_watches(fairlead_conformance::scripted::Break::End);
     for _ in 0..4 {
         fault(&server, For::Watch, Fault::Status(401, None));
     }
+    server.break_watches(fairlead_conformance::scripted::Break::End);
     put_service(&server, 2, 0);
     stage.same(&server).await;
     assert_eq!(last_token(&server), Some(format!("Bearer {SECRET}-2")));
