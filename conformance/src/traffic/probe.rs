@@ -51,8 +51,7 @@ pub struct Probed {
 const AT_ONCE: usize = 16;
 /// Tries for each answer that is known. With k backends known of k + 1, the last one stays unseen in one of a million.
 const TRIES: u64 = 20;
-/// Tries where there is nothing but refusals or errors; nothing but silence.
-const REFUSALS: u64 = 4;
+/// Tries where there is nothing but silence.
 const SILENCES: u64 = 2;
 /// Silences that are waited for where there are answers too.
 const PATIENCE: u64 = 5;
@@ -121,7 +120,7 @@ impl Probed {
             self.answered.len() + self.failed.len() + usize::from(self.refused > 0) + usize::from(self.lost > 0);
         let enough = match (self.answered.is_empty(), kinds) {
             (true, 1) if self.lost > 0 => SILENCES,
-            (true, 1) => REFUSALS,
+            // Nothing but refusals may be one backend of several, too.
             _ => TRIES * kinds as u64,
         };
         tries >= enough || self.lost >= PATIENCE
@@ -149,7 +148,7 @@ mod tests {
         let known = |outcomes: &[&str]| after(outcomes).is_known(outcomes.len() as u64);
         assert!(!known(&["a"; 19]) && known(&["a"; 20]));
         assert!(!known(&[["a"; 19].as_slice(), &["b"; 20]].concat()) && known(&["a", "b"].repeat(20)));
-        assert!(!known(&["refused"; 3]) && known(&["refused"; 4]) && known(&["lost"; 2]));
+        assert!(!known(&["refused"; 19]) && known(&["refused"; 20]) && known(&["lost"; 2]));
         assert!(!known(&["refused", "a", "refused", "a"]) && known(&["a", "lost", "lost", "lost", "lost", "lost"]));
     }
 
