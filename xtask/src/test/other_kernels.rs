@@ -11,7 +11,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Boot and run of one kernel. Code runs 10–20 times slower there.
-const LIMIT: Duration = Duration::from_secs(1200);
+const LIMIT: Duration = Duration::from_secs(2400);
 /// By how much the tests' own limits are stretched.
 const PATIENCE: &str = "20";
 /// Tests of a binary at once: they wait for grace periods there as here, and longer.
