@@ -241,15 +241,15 @@ impl<M: Maps> Daemon<M> {
     /// The node's own object and addresses decide where NodePorts are, and whether load balancers may come.
     fn follow_node(&mut self) {
         let own = self.core.engine.own_node().cloned();
-        let is_other = self.own_node != own;
-        if is_other || !self.core.node_told {
+        let is_news = self.own_node != own || !self.core.node_told;
+        if is_news {
             self.surface.node(own.as_deref());
             self.core.addresses.set_node(own.as_deref());
             self.own_node = own;
             self.core.node_told = true;
         }
         let has_moved = self.core.load_addresses();
-        if has_moved || is_other {
+        if has_moved || is_news {
             let settings = self.core.engine.settings();
             let node = self.own_node.iter().flat_map(|node| node.addresses.iter().copied());
             let addresses = node.chain(self.core.own_addresses.iter().copied());
